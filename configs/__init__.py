@@ -1,0 +1,1 @@
+"""The configurations that ship with the program: stages, rigs, image sets. Data only."""

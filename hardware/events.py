@@ -1,0 +1,93 @@
+"""What devices put into the log besides what the task takes: states, health, findings, the clock.
+
+All of these are Diagnostics: they inform, and no decision of the task rests on them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, tag=True, tag_field="type", kw_only=True, gc=False):
+    """Base of the devices' events; the tag is the class name."""
+
+
+class Verdict(StrEnum):
+    """What a check found."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class Finding(Event):
+    """One check of a device, a file or a session: name, verdict, figure with unit, how to mend."""
+
+    name: str
+    verdict: Verdict
+    figure: str
+    remedy: str = ""
+
+
+class ClockFitted(Event):
+    """The map from host to card clock was fitted anew over the last ``n`` frame pulses."""
+
+    n: int
+    drift_ppm: float
+    residual_us: float
+    """Root mean square of what the fit leaves."""
+
+
+class MicroscopePhase(StrEnum):
+    """What the microscope is doing."""
+
+    IDLE = "idle"
+    PREPARED = "prepared"
+    ARMED = "armed"
+    ACQUIRING = "acquiring"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class MicroscopeState(Event):
+    """The microscope says what it is doing."""
+
+    phase: MicroscopePhase
+    n_frames: int
+    what: str = ""
+
+
+class CameraState(Event):
+    """The cameras say whether they record, and into which file."""
+
+    recording: bool
+    what: str = ""
+
+
+class LateFlip(Event):
+    """``n_missed`` refreshes went by without a flip before this one, with ``stimulus`` being shown."""
+
+    flip: int
+    refresh: int
+    n_missed: int
+    stimulus: int
+
+
+class Health(Event):
+    """Once a second: how the session fares. Times are 0 on a virtual clock."""
+
+    time_s: float
+    n_late_flips: int
+    n_licks: int
+    backlog_events: int
+    """Events waiting to be written."""
+    step_p50_us: float
+    step_max_us: float
+
+
+class ControllerFailed(Event):
+    """The controller itself broke; the log ends here and counts as crashed."""
+
+    what: str

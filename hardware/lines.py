@@ -1,0 +1,33 @@
+"""The digital lines of a rig and the bit each one has in a state word.
+
+Labels and bits follow the laboratory's sync files (TASK_FACTS 8), so that their readers find ours.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Line(IntEnum):
+    """Bit of each line."""
+
+    VSYNC_2P = 0
+    VSYNC_STIM = 2
+    STIM_PHOTODIODE = 4
+    ACQ_TRIGGER = 5
+    STIM_RUNNING = 6
+    REWARD_ECHO = 7
+    CAM1_EXPOSURE = 8
+    CAM2_EXPOSURE = 9
+    ALIGN = 10
+    LICK_SENSOR = 31
+
+    @property
+    def label(self) -> str:
+        """The line's label in a sync file."""
+        return self.name.lower()
+
+    @property
+    def mask(self) -> int:
+        """The line's bit as a mask."""
+        return 1 << self.value

@@ -1,0 +1,240 @@
+"""The Protocols every device keeps, real or simulated, and the values that cross them.
+
+Common to all: ``open`` may take seconds and happens before the session; ``close`` is idempotent and
+never raises. Everything else is called from the session's loop and must return within microseconds:
+it takes what is there and never waits. All may raise ``DeviceError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from hardware.arrays import AnyArray, FloatArray, IntArray
+from hardware.events import CameraState, Finding, MicroscopeState
+
+
+class DeviceError(Exception):
+    """A device does not do what it was asked: which one, what is wrong, how to mend it."""
+
+    def __init__(self, *, device: str, what: str, remedy: str) -> None:
+        super().__init__(f"{device}: {what}. {remedy[:1].upper()}{remedy[1:]}.")
+        self.device = device
+        self.what = what
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a device says it is."""
+
+    device: str
+    model: str
+    serial: str = ""
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class Device(Protocol):
+    """What all devices have in common."""
+
+    name: str
+
+    def open(self) -> Identity:
+        """Connect, make ready, say who you are."""
+
+    def check(self) -> list[Finding]:
+        """Examine yourself before a session; takes at most a few seconds."""
+
+    def health(self) -> dict[str, float]:
+        """Return figures worth watching (fill levels, counts), by name with unit."""
+
+    def close(self) -> None:
+        """Let go of everything, safe side out. May be called twice; never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A change of the lick line: the card's ticks, and whether it rose."""
+
+    ticks: int
+    rising: bool
+
+
+class EdgeSink(Protocol):
+    """Where all edges of all lines go: the file ``edges.bin``, by way of the log."""
+
+    def __call__(self, *, ticks: IntArray, states: AnyArray) -> None:
+        """Take edges in order: ticks and the state word after each, shape (n,) both."""
+
+
+class EdgeSource(Device, Protocol):
+    """The card's digital inputs, all on one clock."""
+
+    def read(self) -> Sequence[Edge]:
+        """Return the lick line's edges since the last call, in order."""
+
+    def read_frame_pulses(self) -> IntArray:
+        """Return the ticks of the frame pulses seen back since the last call, one a flip, shape (n,)."""
+
+    def next_due_s(self) -> float:
+        """Return the host time before which nothing new can come: -infinity if it may come at any time.
+
+        Covers whatever shares the card, the valve's reports too.
+        """
+
+    def flush(self) -> None:
+        """Hand every edge seen so far to the sink."""
+
+
+class PulseOutcome(StrEnum):
+    """What became of a pulse that was armed or asked for."""
+
+    FIRED = "fired"
+    DISARMED = "disarmed"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class PulseReport:
+    """What the valve says of a reward. ``ticks``: opening; ``lick_ticks``: the paid lick, -1 without."""
+
+    reward: int
+    outcome: PulseOutcome
+    ticks: int = -1
+    lick_ticks: int = -1
+    path: str = "commanded"
+    open_s: float = 0.0
+    why: str = ""
+
+
+class RewardValve(Device, Protocol):
+    """Opens for one finite pulse, timed by hardware, whichever way it was started.
+
+    One counter serves an armed lick, the software path and commanded pulses, so they exclude each
+    other. No call leaves the valve open longer than the pulse.
+    """
+
+    def open_time_s(self, *, volume_ul: float) -> float:
+        """Return the open time for a volume; raises outside the calibrated range."""
+
+    def arm(self, *, reward: int, volume_ul: float, opens_ticks: int, closes_ticks: int) -> None:
+        """Pay the first lick between the two counts, ends included, once."""
+
+    def disarm(self, *, reward: int) -> None:
+        """Withdraw an armed reward; whether it had fired is read back and comes with ``poll``."""
+
+    def pulse(self, *, reward: int, volume_ul: float) -> None:
+        """Open now for ``volume_ul``."""
+
+    def poll(self) -> Sequence[PulseReport]:
+        """Return what happened to rewards since the last call, in order."""
+
+    def close_now(self) -> None:
+        """Close the valve whatever it is doing. Never raises."""
+
+
+class Encoder(Device, Protocol):
+    """The running wheel's angle as a pair of voltages."""
+
+    def read(self, *, host_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return signal and supply in volts at each of the flips since the last call, shape (n,)."""
+
+
+class SyncOutputs(Device, Protocol):
+    """Lines that the rig drives so that everything else can be aligned."""
+
+    def flip_pulses(self, *, host_s: FloatArray) -> None:
+        """Give one frame pulse for each flip since the last call (one, on a real screen)."""
+
+    def running(self, *, level: bool) -> None:
+        """Say whether the stimulus runs; alignment pulses are given while it does."""
+
+    def acquire(self, *, level: bool) -> None:
+        """Drive the acquisition trigger."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoutReport:
+    """The spout has arrived: ``at_mouse`` or ``retracted``, at this host time."""
+
+    position: str
+    host_s: float
+
+
+class Spout(Device, Protocol):
+    """The lick spout's stage."""
+
+    def move(self, *, position: str) -> None:
+        """Begin to move to ``at_mouse`` or ``retracted``."""
+
+    def where(self) -> str:
+        """Return the last position reached."""
+
+    def poll(self) -> Sequence[SpoutReport]:
+        """Return the arrivals since the last call."""
+
+    def next_due_s(self) -> float:
+        """Return the host time before which the spout can't arrive: -infinity if nobody knows."""
+
+
+class Microscope(Device, Protocol):
+    """The 2-photon microscope. Commands only set things going; what came of them is a state."""
+
+    def prepare(self, *, session_id: str, mouse: str, stage: str) -> None:
+        """Hand over what the recording will be called."""
+
+    def arm(self) -> None:
+        """Wait for the acquisition trigger."""
+
+    def start(self) -> None:
+        """Begin to acquire now."""
+
+    def stop(self) -> None:
+        """End the recording and write it out."""
+
+    def abort(self) -> None:
+        """End the recording and throw it away."""
+
+    def poll(self) -> Sequence[MicroscopeState]:
+        """Return the states since the last call."""
+
+
+class Cameras(Device, Protocol):
+    """Eye and behaviour cameras."""
+
+    def start(self, *, session_id: str) -> None:
+        """Begin to record."""
+
+    def stop(self) -> None:
+        """End the recording."""
+
+    def poll(self) -> Sequence[CameraState]:
+        """Return the states since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An operator's request to a running session."""
+
+    id: str
+    who: str
+    verb: str
+    text: str = ""
+    volume_ul: float | None = None
+    position: str | None = None
+
+
+class CommandSource(Protocol):
+    """Where operators' requests come from."""
+
+    def poll(self) -> Sequence[Command]:
+        """Return the requests since the last call; never waits."""
+
+    def answer(self, *, command: str, applied: bool, what: str) -> None:
+        """Say what became of a request."""
+
+    def next_due_s(self) -> float:
+        """Return the host time before which no request can come: -infinity if nobody knows."""

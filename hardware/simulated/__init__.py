@@ -1,0 +1,13 @@
+"""A rig without hardware: every device of ``hardware.protocols``, computed instead of wired.
+
+Times are computed, never measured: the same seed gives the same edges to the tick, whether the
+session runs in real time, jumps through an hour in a fraction of a second, or is stepped refresh by
+refresh. Each fault that the controller handles can be asked for by ``Faults``.
+
+    ``card``     the counter, the lines, the edges in order; owns everything with a wire
+    ``valve``    one pulse counter, two ways to start it
+    ``wheel``    the running wheel as a pair of voltages
+    ``spout``    the spout's stage
+    ``imaging``  microscope and cameras
+    ``mice``     the model mice
+"""

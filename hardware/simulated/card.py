@@ -1,0 +1,265 @@
+"""A simulated card: one drifting counter, the digital lines, and every edge on them in order.
+
+Rare edges (licks, valve, triggers) are computed when they happen; dense ones (frame pulses, photodiode,
+microscope frames, cameras) in batches by numpy when the session flushes. The mouse sits behind
+the lick line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hardware.arrays import FloatArray, IntArray
+from hardware.clock import TICKS_PER_S, CardClock, Clock
+from hardware.events import Finding, Verdict
+from hardware.lines import Line
+from hardware.protocols import DeviceError, Edge, EdgeSink, Identity
+from hardware.simulated.faults import Faults
+from hardware.simulated.mice import ModelMouse
+
+PULSE_LATENCY_S = 20e-6
+PULSE_JITTER_S = 5e-6
+"""From flip to the frame pulse's edge: a few calls of a driver (NIDAQ_NOTES 6: 15 us on a PCIe card)."""
+PULSE_WIDTH_S = 0.004
+PATCH_FLIPS = 60
+"""The photodiode patch alternates every 60 flips (TASK_FACTS 8)."""
+MONITOR_DELAY_S = 0.02115
+"""From flip to light: AllenSDK's constant for behaviour rigs (TASK_FACTS 8)."""
+ALIGN_INTERVAL_S = (5.0, 15.0)
+"""Alignment pulses come at random intervals, so that a stretch of them fits in one place only."""
+ALIGN_WIDTH_S = 0.01
+
+LickWatcher = Callable[[float, int], None]
+Train = Callable[[float, float], FloatArray]
+
+
+class SimulatedCard:
+    """Edge source and sync outputs of a simulated rig.
+
+    Parameters
+    ----------
+    start_host_s
+        The host time of the first flip; faults count from it.
+    sink
+        Where all edges go, or None to keep none.
+    """
+
+    name = "card"
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        card_clock: CardClock,
+        mouse: ModelMouse,
+        seed: int,
+        start_host_s: float,
+        faults: Faults,
+        sink: EdgeSink | None,
+    ) -> None:
+        self.clock = clock
+        self.card_clock = card_clock
+        self.mouse = mouse
+        self.faults = faults
+        self.start_host_s = start_host_s
+        self._sink = sink
+        self._rng_pulses = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(1,))))
+        self._rng_align = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(2,))))
+        self._gone_at_s = start_host_s + faults.device_gone_s
+        self._stuck_at_s = start_host_s + faults.lick_line_stuck_s
+        self._stuck = False
+        self._lick_watchers: list[LickWatcher] = []
+        self._dues: list[Callable[[], float]] = []
+        self._lick_edges: list[Edge] = []
+        self._rare: list[tuple[int, int]] = []  # (ticks, bit): toggles not yet flushed
+        self._dense: list[tuple[IntArray, int]] = []
+        self._trains: dict[Line, tuple[Train, float]] = {}
+        self._flushed_host_s = -math.inf
+        self._state = Line.VSYNC_STIM.mask
+        self._levels: dict[Line, bool] = {}
+        self._n_flips = 0
+        self._patch_on = False
+        self._echoes: list[IntArray] = []
+        self._running = False
+        self._next_align_s = math.inf
+        self._late_toggles: tuple[IntArray, IntArray] = (np.empty(0, np.int64), np.empty(0, np.int64))
+
+    # --- Device -----------------------------------------------------------------------------------
+
+    def open(self) -> Identity:
+        """Say what is simulated."""
+        return Identity(
+            device=self.name,
+            model="simulated card",
+            details={"timebase_hz": str(TICKS_PER_S), "drift_ppm": f"{self.card_clock.drift_ppm:g}"},
+        )
+
+    def check(self) -> list[Finding]:
+        """Examine the lick line: it must be low with nobody licking."""
+        return [Finding(name="lick line", verdict=Verdict.PASS, figure="low")]
+
+    def health(self) -> dict[str, float]:
+        """Return how many edges wait for the next flush."""
+        return {"edges_unflushed": float(len(self._rare))}
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    # --- what other simulated devices use -----------------------------------------------------------
+
+    def on_lick(self, watcher: LickWatcher) -> None:
+        """Have ``watcher(host_s, ticks)`` told of every lick at its own time."""
+        self._lick_watchers.append(watcher)
+
+    def on_due(self, due: Callable[[], float]) -> None:
+        """Let another device on this card say when something of it is due."""
+        self._dues.append(due)
+
+    def toggle(self, line: Line, *, host_s: float) -> int:
+        """Change a line's level at a host time; return the ticks."""
+        ticks = self.card_clock.ticks(host_s)
+        self._rare.append((ticks, line.mask))
+        return ticks
+
+    def untoggle(self, line: Line, *, host_s: float) -> bool:
+        """Take back a change that lies ahead; return whether it could be."""
+        edge = (self.card_clock.ticks(host_s), line.mask)
+        if edge not in self._rare:
+            return False
+        self._rare.remove(edge)
+        return True
+
+    def drive(self, line: Line, *, level: bool, host_s: float) -> None:
+        """Set a line's level from a host time on."""
+        if self._levels.get(line, False) != level:
+            self._levels[line] = level
+            self.toggle(line, host_s=host_s)
+
+    def add_train(self, line: Line, train: Train, *, width_s: float) -> None:
+        """Give pulses on a line: ``train(after_s, until_s)`` returns the rises in that stretch."""
+        self._trains[line] = (train, width_s)
+
+    def require(self) -> None:
+        """Raise if the card has been unplugged."""
+        if self.clock.now_s() >= self._gone_at_s:
+            raise DeviceError(
+                device=self.name,
+                what="the card no longer answers",
+                remedy="check its cable and power, then start the session again",
+            )
+
+    # --- EdgeSource -------------------------------------------------------------------------------
+
+    def read(self) -> Sequence[Edge]:
+        """See ``EdgeSource.read``."""
+        now_s = self.clock.now_s()
+        if now_s >= self._gone_at_s:
+            self.require()
+        mouse = self.mouse
+        if mouse.next_lick_s() > now_s and now_s < self._stuck_at_s:
+            return ()
+        while (lick_s := mouse.next_lick_s()) <= now_s:
+            contact_s = mouse.take_lick()
+            if lick_s >= self._stuck_at_s:
+                continue
+            ticks = self.toggle(Line.LICK_SENSOR, host_s=lick_s)
+            self._lick_edges.append(Edge(ticks, rising=True))
+            for watcher in self._lick_watchers:
+                watcher(lick_s, ticks)
+            self._lick_edges.append(
+                Edge(self.toggle(Line.LICK_SENSOR, host_s=lick_s + contact_s), rising=False)
+            )
+        if now_s >= self._stuck_at_s and not self._stuck:
+            self._stuck = True
+            ticks = self.toggle(Line.LICK_SENSOR, host_s=self._stuck_at_s)
+            self._lick_edges.append(Edge(ticks, rising=True))
+            for watcher in self._lick_watchers:
+                watcher(self._stuck_at_s, ticks)
+        edges, self._lick_edges = self._lick_edges, []
+        return edges
+
+    def read_frame_pulses(self) -> IntArray:
+        """See ``EdgeSource.read_frame_pulses``."""
+        echoes, self._echoes = self._echoes, []
+        return np.concatenate(echoes) if echoes else np.empty(0, np.int64)
+
+    def next_due_s(self) -> float:
+        """See ``EdgeSource.next_due_s``."""
+        due_s = min(self.mouse.next_lick_s(), self._gone_at_s)
+        if not self._stuck:
+            due_s = min(due_s, self._stuck_at_s)
+        for due in self._dues:
+            due_s = min(due_s, due())
+        return due_s
+
+    def flush(self) -> None:
+        """See ``EdgeSource.flush``."""
+        now_s = self.clock.now_s()
+        if self._sink is None:
+            self._rare.clear()
+            self._dense.clear()
+            return
+        self._add_trains(now_s)
+        until = self.card_clock.ticks(now_s)
+        ticks = [self._late_toggles[0]]
+        bits = [self._late_toggles[1]]
+        if self._rare:
+            rare = np.array(self._rare, np.int64)
+            ticks.append(rare[:, 0])
+            bits.append(rare[:, 1])
+        for dense_ticks, bit in self._dense:
+            ticks.append(dense_ticks)
+            bits.append(np.full(len(dense_ticks), bit))
+        self._rare, self._dense = [], []
+        all_ticks, all_bits = np.concatenate(ticks), np.concatenate(bits)
+        order = np.argsort(all_ticks, kind="stable")
+        all_ticks, all_bits = all_ticks[order], all_bits[order]
+        n = int(np.searchsorted(all_ticks, until, side="right"))
+        self._late_toggles = all_ticks[n:], all_bits[n:]
+        if n:
+            states = np.bitwise_xor.accumulate(np.concatenate([[self._state], all_bits[:n]]))[1:]
+            self._state = int(states[-1])
+            self._sink(ticks=all_ticks[:n], states=states)
+
+    # --- SyncOutputs ------------------------------------------------------------------------------
+
+    def flip_pulses(self, *, host_s: FloatArray) -> None:
+        """Drop the frame line at each flip, as the laboratory's readers expect it (TASK_FACTS 8)."""
+        self.require()
+        jitter_s = self._rng_pulses.normal(0.0, PULSE_JITTER_S, len(host_s))
+        falls_s = host_s + PULSE_LATENCY_S + np.abs(jitter_s)
+        ticks = self.card_clock.ticks_of(falls_s)
+        self._echoes.append(ticks)
+        self._dense.append((ticks, Line.VSYNC_STIM.mask))
+        self._dense.append((self.card_clock.ticks_of(falls_s + PULSE_WIDTH_S), Line.VSYNC_STIM.mask))
+        first_patch = -self._n_flips % PATCH_FLIPS
+        patch_s = host_s[first_patch::PATCH_FLIPS]
+        if len(patch_s):
+            self._dense.append((self.card_clock.ticks_of(patch_s + MONITOR_DELAY_S), Line.STIM_PHOTODIODE.mask))
+        self._n_flips += len(host_s)
+
+    def running(self, *, level: bool) -> None:
+        """See ``SyncOutputs.running``."""
+        now_s = self.clock.now_s()
+        self.drive(Line.STIM_RUNNING, level=level, host_s=now_s)
+        self._running = level
+        self._next_align_s = now_s + 1.0
+
+    def acquire(self, *, level: bool) -> None:
+        """See ``SyncOutputs.acquire``."""
+        self.drive(Line.ACQ_TRIGGER, level=level, host_s=self.clock.now_s())
+
+    def _add_trains(self, now_s: float) -> None:
+        while self._running and self._next_align_s <= now_s:
+            self.toggle(Line.ALIGN, host_s=self._next_align_s)
+            self.toggle(Line.ALIGN, host_s=self._next_align_s + ALIGN_WIDTH_S)
+            self._next_align_s += float(self._rng_align.uniform(*ALIGN_INTERVAL_S))
+        for line, (train, width_s) in self._trains.items():
+            rises_s = train(self._flushed_host_s, now_s)
+            if len(rises_s):
+                self._dense.append((self.card_clock.ticks_of(rises_s), line.mask))
+                self._dense.append((self.card_clock.ticks_of(rises_s + width_s), line.mask))
+        self._flushed_host_s = now_s

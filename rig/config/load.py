@@ -1,0 +1,143 @@
+"""Reads a YAML file into a pydantic model and names every problem with file and line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+Location = tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a file."""
+
+    file: str
+    line: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        """Return ``file:line: field: message``."""
+        field = f" {self.field}:" if self.field else ""
+        return f"{self.file}:{self.line}:{field} {self.message}"
+
+
+class ConfigError(Exception):
+    """A configuration can't be used; all its problems, one a line."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Return a sentence with the known name closest to ``name``, or all of them if few, or nothing."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"known: {', '.join(sorted(known))}" if len(known) <= 20 else ""
+
+
+def load_yaml(path: Path, model: type[Model]) -> Model:
+    """Return the file as a checked model.
+
+    Raises
+    ------
+    ConfigError
+        Holds every problem of the file, each with its line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError([Problem(str(path), 1, "", "no such file")]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(str(path), 1, "", f"can't be read: {error}")]) from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError([Problem(str(path), line, "", f"is no YAML: {error.problem}")]) from error
+    if node is None:
+        raise ConfigError([Problem(str(path), 1, "", "is empty")])
+    lines: dict[Location, int] = {}
+    problems = [Problem(str(path), line, field, message) for line, field, message in _walk(node, (), lines)]
+    if problems:
+        raise ConfigError(problems)
+    try:
+        return model.model_validate(yaml.safe_load(text))
+    except ValidationError as error:
+        raise ConfigError(
+            [_problem(path, dict(detail), lines, model) for detail in error.errors(include_url=False)]
+        ) from error
+
+
+def _walk(node: yaml.Node, at: Location, lines: dict[Location, int]) -> Iterator[tuple[int, str, str]]:
+    """Note the line of every place in the file; yield fields given twice."""
+    lines.setdefault(at, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in seen:
+                yield key.start_mark.line + 1, name, "is given twice"
+            seen.add(name)
+            lines[(*at, name)] = key.start_mark.line + 1
+            yield from _walk(value, (*at, name), lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _walk(value, (*at, index), lines)
+
+
+def _problem(path: Path, detail: dict[str, Any], lines: dict[Location, int], model: type[BaseModel]) -> Problem:
+    # A location inside a union holds the union's tag, which is no place in the file: leave such parts out.
+    location: Location = ()
+    for part in detail["loc"]:
+        if (*location, part) in lines or part == detail["loc"][-1]:
+            location = (*location, part)
+    line = lines.get(location) or lines.get(location[:-1]) or 1
+    field = ".".join(str(part) for part in location)
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    match detail["type"]:
+        case "extra_forbidden":
+            known = _fields_at(model, tuple(detail["loc"][:-1]))
+            message = f"there is no such field; {nearest(str(location[-1]), known)}".rstrip("; ")
+        case "missing":
+            message = "is missing"
+        case "union_tag_invalid":
+            context = detail["ctx"]
+            message = f"kind {context['tag']!r} is not known; one of {context['expected_tags']}"
+        case "union_tag_not_found":
+            message = "needs a field 'kind'"
+        case _:
+            if not message.endswith((".", "?")) and "input" in detail and detail["type"] != "value_error":
+                message = f"{message[:1].lower()}{message[1:]}; it is {detail['input']!r}"
+    return Problem(str(path), line, field, message)
+
+
+def _fields_at(model: type[BaseModel], location: Location) -> list[str]:
+    """Return the names of the fields at a place in a model, following unions by their tag."""
+    models: list[type[BaseModel]] = [model]
+    for part in location:
+        found: list[type[BaseModel]] = []
+        for candidate in models:
+            if str(part) in candidate.model_fields:
+                found += _models_in(candidate.model_fields[str(part)].annotation)
+            kind = candidate.model_fields.get("kind")
+            if kind is not None and part in get_args(kind.annotation):
+                found.append(candidate)
+        models = found or models
+    return sorted({name for candidate in models for name in candidate.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]

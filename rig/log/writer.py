@@ -1,0 +1,264 @@
+"""Appends to the three files of a session: from a thread in real time, or in step on a virtual clock.
+
+``append``, ``flips`` and ``edges`` only put things into a list; ``pump`` encodes and writes them.
+``LogThread`` calls ``pump`` every 20 ms. When the disk is full the writer keeps what it could not
+write, frees its reserve and tells the session, which decides by its policy how to end.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from hardware.arrays import AnyArray, IntArray
+from rig.log.schema import EDGE_DTYPE, FLIP_DTYPE, AnyEvent, Entry, LogError, encode
+
+import numpy as np
+
+PUMP_INTERVAL_S = 0.02
+SYNC_INTERVAL_S = 1.0
+RESERVE_BYTES = 2_000_000
+"""Set aside at the start and freed when the disk is full: minutes of events, more than an end needs."""
+EVENTS, FLIPS, EDGES, RESERVE = "events.jsonl", "flips.bin", "edges.bin", "reserve.tmp"
+
+
+Item = TypeVar("Item")
+
+
+class Log(Protocol):
+    """Where a session's record goes."""
+
+    def append(self, entry: Entry) -> None:
+        """Take an event; returns at once."""
+
+    def flips(self, rows: AnyArray) -> None:
+        """Take flips, an array of ``FLIP_DTYPE``; returns at once."""
+
+    def edges(self, *, ticks: IntArray, states: AnyArray) -> None:
+        """Take edges; returns at once."""
+
+    def settle(self) -> None:
+        """Called when a stretch of flips is complete: a log without a thread writes now."""
+
+    def trouble(self) -> str | None:
+        """Return, once, what keeps the log from being written; None while all is well."""
+
+    def backlog(self) -> int:
+        """Return how many events wait to be written."""
+
+
+class _File:
+    """One append-only file that never loses what it was given, only delays it."""
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        self.path = path
+        self._fd = os.open(path, flags, 0o644)
+        self._pending = bytearray()
+
+    def write(self, data: bytes) -> None:
+        """Write ``data`` after whatever could not be written before.
+
+        Raises
+        ------
+        OSError
+            The disk is full or gone; the rest is kept for the next call.
+        """
+        self._pending += data
+        while self._pending:
+            n = os.write(self._fd, self._pending)
+            del self._pending[:n]
+
+    def sync(self) -> None:
+        """Have the disk keep what was written."""
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+class LogWriter:
+    """The three files of one session, in a folder made for it.
+
+    Raises
+    ------
+    LogError
+        The folder exists already, or can't be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True)
+            self._files = {name: _File(folder / name) for name in (EVENTS, FLIPS, EDGES)}
+            self._reserve = folder / RESERVE
+            self._reserve.write_bytes(bytes(RESERVE_BYTES))
+        except FileExistsError as error:
+            raise LogError(f"{folder}: there is a session in it already; choose another folder") from error
+        except OSError as error:
+            raise LogError(
+                f"{folder}: can't be written ({error.strerror}); choose a folder that can, with --out or the rig's "
+                "data_dir"
+            ) from error
+        # Deques: appended to by the session's thread while another takes from the left.
+        self._entries: deque[Entry] = deque()
+        self._flips: deque[AnyArray] = deque()
+        self._edges: deque[AnyArray] = deque()
+        self._trouble: str | None = None
+        self._said = False
+        self._pumping = threading.Lock()
+
+    def append(self, entry: Entry) -> None:
+        """See ``Log.append``."""
+        self._entries.append(entry)
+
+    def flips(self, rows: AnyArray) -> None:
+        """See ``Log.flips``."""
+        self._flips.append(rows)
+
+    def edges(self, *, ticks: IntArray, states: AnyArray) -> None:
+        """See ``Log.edges``."""
+        rows = np.empty(len(ticks), EDGE_DTYPE)
+        rows["ticks"], rows["state"] = ticks, states
+        self._edges.append(rows)
+
+    def settle(self) -> None:
+        """See ``Log.settle``: without a thread, this is when things are written."""
+        self.pump()
+
+    def trouble(self) -> str | None:
+        """See ``Log.trouble``."""
+        if self._trouble is None or self._said:
+            return None
+        self._said = True
+        return self._trouble
+
+    def backlog(self) -> int:
+        """See ``Log.backlog``."""
+        return len(self._entries)
+
+    def pump(self) -> None:
+        """Encode and write what has come; keeps what can't be written."""
+        with self._pumping:
+            if entries := _take(self._entries):
+                self._write(EVENTS, b"".join([encode(entry) + b"\n" for entry in entries]))
+            if flips := _take(self._flips):
+                self._write(FLIPS, b"".join([rows.tobytes() for rows in flips]))
+            if edges := _take(self._edges):
+                self._write(EDGES, b"".join([rows.tobytes() for rows in edges]))
+
+    def sync(self) -> None:
+        """Have the disk keep what was written."""
+        for file in self._files.values():
+            try:
+                file.sync()
+            except OSError as error:
+                self._complain(file.path, error)
+
+    def close(self) -> None:
+        """Write and sync everything, give back the reserve, close the files."""
+        self._reserve.unlink(missing_ok=True)
+        self.pump()
+        self.sync()
+        for file in self._files.values():
+            file.close()
+
+    def _write(self, name: str, data: bytes) -> None:
+        file = self._files[name]
+        try:
+            file.write(data)
+        except OSError as error:
+            self._complain(file.path, error)
+            try:
+                file.write(b"")  # what is pending, into the room the reserve gave back
+            except OSError:
+                pass  # kept, and tried again with the next pump
+
+    def _complain(self, path: Path, error: OSError) -> None:
+        if self._trouble is None:
+            self._trouble = f"{path.name} can't be written ({error.strerror})"
+            self._reserve.unlink(missing_ok=True)
+
+
+def _take(queue: deque[Item]) -> list[Item]:
+    return [queue.popleft() for _ in range(len(queue))]
+
+
+class LogThread:
+    """Pumps a writer every 20 ms until closed; the ``Log`` of a session in real time."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        self._writer = writer
+        self.append, self.flips, self.edges = writer.append, writer.flips, writer.edges
+        self.trouble, self.backlog = writer.trouble, writer.backlog
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def settle(self) -> None:
+        """See ``Log.settle``: the thread writes in its own time."""
+
+    def close(self) -> None:
+        """Write the rest and close the files."""
+        self._stop.set()
+        self._thread.join()
+        self._writer.close()
+
+    def _run(self) -> None:
+        since_sync_s = 0.0
+        while not self._stop.wait(PUMP_INTERVAL_S):
+            self._writer.pump()
+            since_sync_s += PUMP_INTERVAL_S
+            if since_sync_s >= SYNC_INTERVAL_S:
+                since_sync_s = 0.0
+                self._writer.sync()
+
+
+class MemoryLog:
+    """Keeps a session's record in memory: tests and benchmarks."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.flip_rows: list[AnyArray] = []
+        self.edge_rows: list[AnyArray] = []
+
+    def append(self, entry: Entry) -> None:
+        """See ``Log.append``."""
+        self.entries.append(entry)
+
+    def flips(self, rows: AnyArray) -> None:
+        """See ``Log.flips``."""
+        self.flip_rows.append(rows)
+
+    def edges(self, *, ticks: IntArray, states: AnyArray) -> None:
+        """See ``Log.edges``."""
+        rows = np.empty(len(ticks), EDGE_DTYPE)
+        rows["ticks"], rows["state"] = ticks, states
+        self.edge_rows.append(rows)
+
+    def settle(self) -> None:
+        """See ``Log.settle``."""
+
+    def trouble(self) -> str | None:
+        """See ``Log.trouble``."""
+        return None
+
+    def backlog(self) -> int:
+        """See ``Log.backlog``."""
+        return 0
+
+    def all_flips(self) -> AnyArray:
+        """Return all flips, an array of ``FLIP_DTYPE``."""
+        return np.concatenate(self.flip_rows) if self.flip_rows else np.empty(0, FLIP_DTYPE)
+
+    def all_bytes(self) -> tuple[bytes, bytes, bytes]:
+        """Return what the three files would hold."""
+        return (
+            b"".join(encode(entry) + b"\n" for entry in self.entries),
+            b"".join(rows.tobytes() for rows in self.flip_rows),
+            b"".join(rows.tobytes() for rows in self.edge_rows),
+        )

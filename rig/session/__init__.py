@@ -1,0 +1,18 @@
+"""Running one session.
+
+What it is for
+    ``assemble``  the composition root: from a checked configuration to devices, task, log and loop
+    ``loop``      the loop: poll, step, act, advance, log
+    ``monitors``  stuck lick line, frozen wheel, full disk: what is watched once a second
+    ``realtime``  garbage collector, switch interval, priority: set for the session, restored after it
+    ``control``   the authenticated command socket, and the client that talks to it
+    ``process``   a session in a process of its own, watched by another one
+
+Rules
+    * Only ``screen.advance`` waits. Everything else in the loop takes what is there.
+    * Devices open in the order listed and close in reverse, whatever happens.
+    * Whatever ends the loop (the task, a fault, an exception, a signal), the valve is closed first and the
+      log last.
+    * On a virtual clock the same loop may jump from due to due; stepping every refresh gives the same
+      bytes (tested).
+"""

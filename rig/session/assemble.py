@@ -1,0 +1,318 @@
+"""The composition root: from a checked configuration to devices, task, log and loop.
+
+The only module that knows which device is real and which is simulated. Devices open in the order listed
+and close in reverse.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from uuid import UUID
+
+import rig
+from hardware.calibration import ValveCalibration
+from hardware.clock import CardClock, Clock, HostClock, VirtualClock
+from hardware.protocols import CommandSource, Device, DeviceError
+from hardware.simulated.card import SimulatedCard
+from hardware.simulated.faults import Faults
+from hardware.simulated.imaging import SimulatedCameras, SimulatedMicroscope
+from hardware.simulated.mice import GRAY_IDENTITY, ModelMouse, MouseKind, make_mouse
+from hardware.simulated.spout import SimulatedSpout
+from hardware.simulated.valve import SimulatedValve
+from hardware.simulated.wheel import SimulatedWheel
+from rig.config.files import image_names
+from rig.config.load import ConfigError, Problem
+from rig.config.rig import RigConfig
+from rig.log.schema import SCHEMA_VERSION, to_plain
+from rig.log.writer import Log
+from rig.session.control import NoCommands
+from rig.session.loop import Devices, Loop, Observer
+from stages.checks import duration_problems
+from stages.events import FaultPolicy, SessionStarted
+from stages.parameters import StageParameters
+from stages.random import RandomStreams
+from stages.task import Task, stimuli_of
+from stimuli.headless import PacedScreen, RefreshTrain, VirtualScreen
+from stimuli.spec import Gray, NaturalMovie, Stimulus, identity
+
+LEAD_S = 0.25
+"""The simulated monitor's first refresh comes this long after it was made, in real time."""
+VERSIONS_OF = ("numpy", "msgspec", "pydantic", "pyzmq", "pyyaml", "psychopy", "nidaqmx", "pyserial")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """Everything a session is made from; can be handed to another process."""
+
+    mouse: str
+    stage: StageParameters
+    rig: RigConfig
+    seed: int
+    mouse_kind: MouseKind
+    fast: bool
+    session_id: UUID
+    folder: Path
+    who: str
+
+    @property
+    def label(self) -> str:
+        """The mouse and stage in a few words."""
+        return f"{self.mouse} {self.stage.stage}"
+
+
+def folder_name(*, now: datetime, mouse: str, stage: str, session_id: UUID) -> str:
+    """Return the name of a session's folder: ``YYYY-MM-DDTHHMMSSZ_MOUSE_STAGE_uuid8``."""
+    return f"{now.astimezone(UTC):%Y-%m-%dT%H%M%SZ}_{mouse}_{stage}_{session_id.hex[:8]}"
+
+
+def calibration_of(config: RigConfig) -> ValveCalibration:
+    """Return the rig's valve calibration."""
+    v = config.valve
+    return ValveCalibration(
+        slope_s_per_ul=v.slope_s_per_ul,
+        intercept_s=v.intercept_s,
+        volume_min_ul=v.volume_min_ul,
+        volume_max_ul=v.volume_max_ul,
+        measured_on=v.measured_on,
+    )
+
+
+def refuse_misfits(stage: StageParameters, config: RigConfig) -> None:
+    """Refuse a stage that this rig can't run, with everything that is wrong at once.
+
+    Raises
+    ------
+    ConfigError
+        Durations that are no whole refreshes, volumes outside the valve's calibration.
+    """
+    where = f"{stage.stage} on {config.rig}"
+    problems = [
+        Problem(where, 1, "", str(problem))
+        for problem in duration_problems(stage, refresh_hz=config.screen.refresh_hz)
+    ]
+    if not stage.passive:
+        calibration = calibration_of(config)
+        for field, volume_ul in (
+            ("reward_volume_ul", stage.reward_volume_ul),
+            ("auto_reward_volume_ul", stage.auto_reward_volume_ul),
+        ):
+            try:
+                if volume_ul > 0:
+                    calibration.open_time_s(volume_ul)
+            except DeviceError as error:
+                problems.append(Problem(where, 1, field, f"{error.what}; {error.remedy}"))
+    if problems:
+        raise ConfigError(problems)
+
+
+@contextmanager
+def assembled(
+    plan: SessionPlan,
+    *,
+    log: Log,
+    commands: CommandSource | Callable[[Clock], CommandSource] | None = None,
+    observers: Sequence[Observer] = (),
+    stepping: bool = False,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    mouse: ModelMouse | None = None,
+    train: RefreshTrain | None = None,
+    on_step: Callable[[float], None] | None = None,
+) -> Iterator[Loop]:
+    """Open all devices and yield the loop of a session; close them in reverse.
+
+    Parameters
+    ----------
+    commands
+        Where operators' requests come from, or what makes that source given the session's clock.
+    mouse, train
+        Replace the model mouse and the monitor's behaviour: tests.
+
+    Raises
+    ------
+    ConfigError
+        The stage does not fit the rig.
+    DeviceError
+        A device can't be opened.
+    """
+    refuse_misfits(plan.stage, plan.rig)
+    config = plan.rig
+    refresh_hz = config.screen.refresh_hz
+    stimuli = stimuli_of(plan.stage, image_names=image_names(plan.stage), refresh_hz=refresh_hz)
+    task = Task(
+        plan.stage,
+        stimuli=stimuli,
+        refresh_hz=refresh_hz,
+        seed=plan.seed,
+        lick_latency_s=config.lick_latency_s,
+        policies=config.policies,
+    )
+    streams = RandomStreams(plan.seed)
+    clock: Clock = VirtualClock() if plan.fast else HostClock()
+    start_host_s = 0.0 if plan.fast else clock.now_s() + LEAD_S
+    model = mouse or make_mouse(plan.mouse_kind, streams.stream("mouse"))
+    train = train or RefreshTrain(
+        behaviour=config.screen.behaviour,
+        nominal_hz=refresh_hz,
+        seed=int(streams.stream("screen").integers(2**32)),
+        start_host_s=start_host_s,
+    )
+    identities = [_seen(stimulus) for stimulus in stimuli]
+
+    def show_mouse(host_s: float, stimulus: int) -> bool:
+        model.see(host_s=host_s, identity=identities[stimulus])
+        return identities[stimulus] != GRAY_IDENTITY
+
+    screen = (
+        VirtualScreen(train=train, clock=clock, observer=show_mouse)
+        if isinstance(clock, VirtualClock)
+        else PacedScreen(train=train, clock=clock, observer=show_mouse)
+    )
+    card_seed = int(streams.stream("card").integers(2**32))
+    card = SimulatedCard(
+        clock=clock,
+        card_clock=CardClock(drift_ppm=config.card.drift_ppm, zero_ticks=card_seed),
+        mouse=model,
+        seed=card_seed,
+        start_host_s=train.start_host_s,
+        faults=_faults(config),
+        sink=log.edges,
+    )
+    valve = SimulatedValve(
+        card=card, calibration=calibration_of(config), paths=list(config.valve.paths), seed=card_seed
+    )
+    wheel = SimulatedWheel(card=card, seed=card_seed)
+    spout = SimulatedSpout(clock=clock, stuck=config.faults.spout_stuck)
+    imaging = config.imaging and plan.stage.imaging
+    microscope = SimulatedMicroscope(card=card) if imaging else None
+    cameras = SimulatedCameras(card=card) if imaging else None
+    if commands is None:
+        source: CommandSource = NoCommands()
+    else:
+        source = commands(clock) if callable(commands) else commands
+
+    def started(host_zero_s: float) -> SessionStarted:
+        return session_started(plan, stimuli=stimuli, host_zero_s=host_zero_s, started_at=now())
+
+    in_order: list[Device] = [card, valve, wheel, spout]
+    in_order += [device for device in (microscope, cameras) if device is not None]
+    with ExitStack() as stack:
+        stack.callback(screen.close)
+        screen.open()
+        screen.prepare(stimuli)
+        for device in in_order:
+            stack.callback(device.close)
+            device.open()
+        if microscope is not None:
+            microscope.prepare(session_id=str(plan.session_id), mouse=plan.mouse, stage=plan.stage.stage)
+            microscope.arm()
+        yield Loop(
+            task=task,
+            devices=Devices(
+                screen=screen,
+                edges=card,
+                valve=valve,
+                encoder=wheel,
+                sync=card,
+                spout=spout,
+                commands=source,
+                microscope=microscope,
+                cameras=cameras,
+            ),
+            clock=clock,
+            log=log,
+            started=started,
+            observers=observers,
+            stepping=stepping,
+            on_step=on_step,
+        )
+
+
+def session_started(
+    plan: SessionPlan, *, stimuli: list[Stimulus], host_zero_s: float, started_at: datetime
+) -> SessionStarted:
+    """Return the first event of the log: all that the session is a function of."""
+    return SessionStarted(
+        schema_version=SCHEMA_VERSION,
+        code_version=code_version(),
+        session_id=str(plan.session_id),
+        mouse=plan.mouse,
+        stage=plan.stage.stage,
+        rig=plan.rig.rig,
+        simulated=True,
+        started_at=started_at.isoformat(),
+        host_zero_s=host_zero_s,
+        seed=plan.seed,
+        refresh_hz=plan.rig.screen.refresh_hz,
+        lick_latency_s=plan.rig.lick_latency_s,
+        policies=dict(plan.rig.policies),
+        stimuli=stimuli,
+        stage_parameters=to_plain(plan.stage.model_dump(mode="json")),
+        rig_parameters=to_plain({**plan.rig.model_dump(mode="json"), "simulated_mouse": plan.mouse_kind.value}),
+        versions=_versions(),
+    )
+
+
+def task_of(started: SessionStarted) -> Task:
+    """Return the task of a recorded session, as new, from its first event."""
+    return Task(
+        StageParameters.model_validate(started.stage_parameters),
+        stimuli=started.stimuli,
+        refresh_hz=started.refresh_hz,
+        seed=started.seed,
+        lick_latency_s=started.lick_latency_s,
+        policies={device: FaultPolicy(policy) for device, policy in started.policies.items()},
+    )
+
+
+def code_version() -> str:
+    """Return the program's version, with the commit when it runs from a checkout."""
+    here = Path(rig.__file__).parent.parent
+    if not (here / ".git").exists():
+        return rig.__version__
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return rig.__version__
+    return f"{rig.__version__}+{commit}"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _seen(stimulus: Stimulus) -> str:
+    """Return what the model mouse is told it sees; movies are gray to it."""
+    return GRAY_IDENTITY if isinstance(stimulus, Gray | NaturalMovie) else identity(stimulus)
+
+
+def _faults(config: RigConfig) -> Faults:
+    def at(seconds: float | None) -> float:
+        return math.inf if seconds is None else seconds
+
+    f = config.faults
+    return Faults(
+        lick_line_stuck_s=at(f.lick_line_stuck_s),
+        encoder_frozen_s=at(f.encoder_frozen_s),
+        valve_silent_s=at(f.valve_silent_s),
+        device_gone_s=at(f.device_gone_s),
+        spout_stuck=f.spout_stuck,
+    )

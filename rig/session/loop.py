@@ -1,0 +1,435 @@
+"""The loop of a session: poll every source, step the task, act, draw and wait for the flip, log.
+
+    poll -> Inputs -> task.step -> Outputs -> actions -> screen.advance -> frame pulse, columns -> log
+
+``screen.advance`` is the only call that waits. On a virtual clock it jumps to whatever is due next; with
+``stepping`` it is held to one flip at a time, and the bytes that come out are the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hardware.arrays import FloatArray, IntArray
+from hardware.clock import TICKS_PER_S, Clock, ClockMap
+from hardware.events import ClockFitted, ControllerFailed, Health, LateFlip
+from hardware.protocols import (
+    Cameras,
+    CommandSource,
+    DeviceError,
+    EdgeSource,
+    Encoder,
+    Microscope,
+    PulseOutcome,
+    PulseReport,
+    RewardValve,
+    Spout,
+    SyncOutputs,
+)
+from rig.log.schema import FLIP_DTYPE, AnyEvent, Entry
+from rig.log.writer import Log
+from rig.session.monitors import LickLineMonitor, Monitor, SpoutMonitor, WheelMonitor
+from stages.events import (
+    Action,
+    CommandApplied,
+    CommandReceived,
+    CommandRefused,
+    DeviceFault,
+    InputEvent,
+    Lick,
+    RewardArmed,
+    RewardCommanded,
+    RewardConfirmed,
+    RewardDisarmed,
+    RewardFailed,
+    RewardFired,
+    RewardPath,
+    RewardWithdrawn,
+    SessionEnded,
+    SessionStarted,
+    SpoutCommanded,
+    SpoutMoved,
+    SpoutPosition,
+    Verb,
+)
+from stages.task import At, Task
+from stimuli.screen import Flip, Screen
+
+HEALTH_REFRESHES = 60
+FIT_FLIPS = 3600
+"""The clock map is fitted through this many pulses, and anew after as many; sooner at the start."""
+FIRST_FIT_FLIPS = 60
+ECHO_LIMIT_S = 0.5
+"""The first frame pulse must be seen back this soon."""
+
+Observer = Callable[[Entry], None]
+StartedAt = Callable[[float], SessionStarted]
+"""Makes the first event, given the host time of the first flip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """Everything with a wire, behind its Protocol."""
+
+    screen: Screen
+    edges: EdgeSource
+    valve: RewardValve
+    encoder: Encoder
+    sync: SyncOutputs
+    spout: Spout
+    commands: CommandSource
+    microscope: Microscope | None = None
+    cameras: Cameras | None = None
+
+
+class Loop:
+    """Runs one session to its end.
+
+    Parameters
+    ----------
+    observers
+        Told of every entry as it is logged: live folds.
+    stepping
+        Take one flip at a time even on a virtual clock.
+    on_step
+        Told how long each step took on the clock, in seconds, without the wait for the flip.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        devices: Devices,
+        clock: Clock,
+        log: Log,
+        started: StartedAt,
+        observers: Sequence[Observer] = (),
+        stepping: bool = False,
+        on_step: Callable[[float], None] | None = None,
+    ) -> None:
+        self._task = task
+        self._devices = devices
+        self._clock = clock
+        self._log = log
+        self._started = started
+        self._observers = tuple(observers)
+        self._stepping = stepping
+        self._on_step = on_step
+        self._lick_line = LickLineMonitor()
+        self._wheel = WheelMonitor()
+        self._spout = SpoutMonitor()
+        self._dead: set[str] = set()
+        self._owed: list[InputEvent] = []
+        self._inputs_due_s = -math.inf
+        self._ending: SessionEnded | None = None
+        self._map: ClockMap
+        self._flush_flip = 1
+        self._fit_flip = FIRST_FIT_FLIPS
+        self._pair_host_s: list[FloatArray] = []
+        self._pair_ticks: list[IntArray] = []
+        self._n_late = 0
+        self._n_licks = 0
+        self._step_s: list[float] = []
+
+    def run(self) -> SessionEnded:
+        """Run until the task is finished; return how it ended.
+
+        Raises
+        ------
+        DeviceError
+            The card does not answer at the start.
+        """
+        d = self._devices
+        flip = d.screen.advance(stimulus=0, until_refresh=0, until_host_s=math.inf, until_flip=0)
+        try:
+            self._begin(flip)
+            while self._ending is None:
+                flip = self._one_step(flip)
+            self._end(flip)
+            return self._ending
+        except BaseException as error:
+            self._record(flip, ControllerFailed(what=f"{type(error).__name__}: {error}"))
+            raise
+        finally:
+            d.valve.close_now()
+
+    # --- one step ---------------------------------------------------------------------------------
+
+    def _one_step(self, flip: Flip) -> Flip:
+        d = self._devices
+        begun_s = self._clock.now_s()
+        healthy_at = self._health_refresh
+        inputs, self._owed = self._owed, []
+        if flip.host_s >= self._inputs_due_s:
+            self._poll(flip, inputs)
+        if flip.refresh >= healthy_at:
+            self._health_refresh = flip.refresh - flip.refresh % HEALTH_REFRESHES + HEALTH_REFRESHES
+            self._watch(flip, inputs)
+        for event in inputs:
+            self._record(flip, event)
+        out = self._task.step(At(flip.flip, flip.refresh, self._map.session_s(flip.host_s)), inputs)
+        for decision in out.events:
+            self._record(flip, decision)
+            if isinstance(decision, CommandApplied):
+                d.commands.answer(command=decision.command, applied=True, what=decision.what)
+            elif isinstance(decision, CommandRefused):
+                d.commands.answer(command=decision.command, applied=False, what=decision.why)
+            elif isinstance(decision, SessionEnded):
+                self._ending = decision
+        for action in out.actions:
+            self._act(action, flip)
+        if out.finished:
+            return flip
+        if self._stepping or out.actions or self._owed:
+            until_flip = flip.flip + 1
+        else:
+            until_flip = self._flush_flip
+        self._inputs_due_s = until_host_s = min(
+            d.edges.next_due_s(), d.spout.next_due_s(), d.commands.next_due_s()
+        )
+        if out.due_s < math.inf:
+            until_host_s = min(until_host_s, self._map.host_s(out.due_s))
+        took_s = self._clock.now_s() - begun_s
+        self._step_s.append(took_s)
+        if self._on_step is not None:
+            self._on_step(took_s)
+        flip = d.screen.advance(
+            stimulus=out.frame,
+            until_refresh=min(out.due_refresh, self._health_refresh),
+            until_host_s=until_host_s,
+            until_flip=until_flip,
+        )
+        if flip.flip >= self._flush_flip:
+            self._flush(flip)
+        return flip
+
+    def _poll(self, flip: Flip, inputs: list[InputEvent]) -> None:
+        """Add everything that has arrived since the last step."""
+        d = self._devices
+        try:
+            for edge in d.edges.read():
+                self._lick_line.see(edge)
+                if edge.rising:
+                    self._n_licks += 1
+                    inputs.append(Lick(time_s=self._map.seconds(edge.ticks), ticks=edge.ticks))
+            for report in d.valve.poll():
+                inputs.append(self._reward_event(report))
+            for arrival in d.spout.poll():
+                self._spout.arrived()
+                inputs.append(
+                    SpoutMoved(
+                        position=SpoutPosition(arrival.position), time_s=self._map.session_s(arrival.host_s)
+                    )
+                )
+        except DeviceError as error:
+            self._fault(error, inputs, self._map.session_s(flip.host_s))
+        for command in d.commands.poll():
+            inputs.append(
+                CommandReceived(
+                    command=command.id,
+                    verb=Verb(command.verb),
+                    who=command.who,
+                    text=command.text,
+                    volume_ul=command.volume_ul,
+                    position=SpoutPosition(command.position) if command.position is not None else None,
+                )
+            )
+
+    def _reward_event(self, report: PulseReport) -> InputEvent:
+        match report.outcome:
+            case PulseOutcome.FIRED:
+                paid = report.lick_ticks >= 0
+                return RewardFired(
+                    reward=report.reward,
+                    path=RewardPath(report.path),
+                    time_s=self._map.seconds(report.ticks),
+                    lick_time_s=self._map.seconds(report.lick_ticks) if paid else None,
+                )
+            case PulseOutcome.CONFIRMED:
+                return RewardConfirmed(
+                    reward=report.reward, time_s=self._map.seconds(report.ticks), open_s=report.open_s
+                )
+            case PulseOutcome.DISARMED:
+                return RewardDisarmed(reward=report.reward)
+            case PulseOutcome.FAILED:
+                return RewardFailed(reward=report.reward, why=report.why)
+
+    def _act(self, action: Action, flip: Flip) -> None:
+        """Have a device carry out a decision; a failure comes back as an input of the next step."""
+        d = self._devices
+        time_s = self._map.session_s(flip.host_s)
+        try:
+            match action:
+                case RewardArmed():
+                    d.valve.arm(
+                        reward=action.reward,
+                        volume_ul=action.volume_ul,
+                        opens_ticks=self._map.ticks(action.opens_s),
+                        closes_ticks=self._map.ticks(action.closes_s),
+                    )
+                case RewardWithdrawn():
+                    d.valve.disarm(reward=action.reward)
+                case RewardCommanded():
+                    d.valve.pulse(reward=action.reward, volume_ul=action.volume_ul)
+                case SpoutCommanded():
+                    self._spout.sent(position=action.position.value, time_s=time_s)
+                    d.spout.move(position=action.position.value)
+        except DeviceError as error:
+            if not isinstance(action, SpoutCommanded):
+                self._owed.append(RewardFailed(reward=action.reward, why=error.what))
+            self._fault(error, self._owed, time_s)
+
+    # --- once a second, once a stretch --------------------------------------------------------------
+
+    def _watch(self, flip: Flip, inputs: list[InputEvent]) -> None:
+        """Judge the monitors, ask the slow devices, say how the session fares."""
+        time_s = self._map.session_s(flip.host_s)
+        inputs += self._lick_line.tick(now_ticks=self._map.ticks(time_s), ticks_per_s=TICKS_PER_S, time_s=time_s)
+        inputs += self._wheel.tick(time_s=time_s)
+        inputs += self._spout.tick(time_s=time_s)
+        if (trouble := self._log.trouble()) is not None:
+            inputs += Monitor("log").judge(
+                faulty=True, what=trouble, remedy="free space on the data disk", time_s=time_s
+            )
+        self._poll_slow(flip)
+        steps_us = sorted(step_s * 1e6 for step_s in self._step_s)
+        self._step_s.clear()
+        self._record(
+            flip,
+            Health(
+                time_s=time_s,
+                n_late_flips=self._n_late,
+                n_licks=self._n_licks,
+                backlog_events=self._log.backlog(),
+                step_p50_us=steps_us[len(steps_us) // 2] if steps_us else 0.0,
+                step_max_us=steps_us[-1] if steps_us else 0.0,
+            ),
+        )
+
+    def _poll_slow(self, flip: Flip) -> None:
+        for device in (self._devices.microscope, self._devices.cameras):
+            for state in device.poll() if device is not None else ():
+                self._record(flip, state)
+
+    def _flush(self, flip: Flip) -> None:
+        """Give the frame pulses, read the wheel, hand the columns of these flips to the log."""
+        d = self._devices
+        rows = d.screen.take()
+        n = len(rows.refresh)
+        times_s = self._map.session_s_of(rows.host_s)
+        record = np.empty(n, FLIP_DTYPE)
+        try:
+            d.sync.flip_pulses(host_s=rows.host_s)
+            record["signal_v"], record["supply_v"] = signal_v, _ = d.encoder.read(host_s=rows.host_s)
+            self._wheel.see(times_s=times_s, signal_v=signal_v)
+            d.edges.flush()
+        except DeviceError as error:
+            record["signal_v"] = record["supply_v"] = np.nan
+            self._fault(error, self._owed, float(times_s[-1]))
+        record["flip"] = np.arange(rows.first_flip, rows.first_flip + n)
+        record["refresh"] = rows.refresh
+        record["time_s"] = times_s
+        record["stimulus"] = rows.stimulus
+        record["movie_frame"] = rows.movie_frame
+        record["n_missed"] = rows.n_missed
+        self._log.flips(record)
+        if rows.n_missed.any():
+            for i in np.flatnonzero(rows.n_missed).tolist():
+                self._n_late += 1
+                self._record(
+                    flip,
+                    LateFlip(
+                        flip=rows.first_flip + i,
+                        refresh=int(rows.refresh[i]),
+                        n_missed=int(rows.n_missed[i]),
+                        stimulus=int(rows.stimulus[i]),
+                    ),
+                )
+        self._pair_host_s.append(rows.host_s)
+        self._pair_ticks.append(d.edges.read_frame_pulses())
+        if flip.flip >= self._fit_flip:
+            self._fit(flip)
+        self._flush_flip = min(flip.flip + d.screen.rows_per_take, self._fit_flip)
+        self._log.settle()
+
+    def _fit(self, flip: Flip) -> None:
+        self._fit_flip = flip.flip + min(flip.flip, FIT_FLIPS)
+        host_s, ticks = np.concatenate(self._pair_host_s), np.concatenate(self._pair_ticks)
+        n = min(len(host_s), len(ticks))
+        host_s, ticks = host_s[:n], ticks[:n]
+        keep = slice(max(0, n - FIT_FLIPS), n)
+        if n:
+            residual_us = self._map.fit(host_s=host_s[keep], ticks=ticks[keep])
+            self._record(
+                flip,
+                ClockFitted(n=len(host_s[keep]), drift_ppm=self._map.drift_ppm, residual_us=residual_us),
+            )
+        self._pair_host_s, self._pair_ticks = [host_s[keep]], [ticks[keep]]
+
+    # --- beginning and end --------------------------------------------------------------------------
+
+    def _begin(self, flip: Flip) -> None:
+        d = self._devices
+        rows = d.screen.take()
+        d.sync.flip_pulses(host_s=rows.host_s)
+        first = d.edges.read_frame_pulses()
+        limit_s = self._clock.now_s() + ECHO_LIMIT_S
+        while not len(first) and self._clock.now_s() < limit_s:
+            self._clock.sleep_until(self._clock.now_s() + 0.001)
+            first = d.edges.read_frame_pulses()
+        if not len(first):
+            raise DeviceError(
+                device="card",
+                what=f"the first frame pulse was not seen back within {ECHO_LIMIT_S:g} s",
+                remedy="check the wire from the frame-pulse output to its input line",
+            )
+        self._map = ClockMap(host_s=flip.host_s, ticks=int(first[0]))
+        self._health_refresh = 0
+        self._record(flip, self._started(flip.host_s))
+        signal_v, supply_v = d.encoder.read(host_s=rows.host_s)
+        record = np.zeros(len(rows.refresh), FLIP_DTYPE)
+        record["movie_frame"] = -1
+        record["signal_v"], record["supply_v"] = signal_v, supply_v
+        self._log.flips(record)
+        self._pair_host_s.append(rows.host_s)
+        self._pair_ticks.append(first)
+        self._flush_flip = min(d.screen.rows_per_take, self._fit_flip)
+        d.sync.running(level=True)
+        if d.cameras is not None:
+            d.cameras.start(session_id="")
+        if d.microscope is not None:
+            d.sync.acquire(level=True)
+            d.microscope.start()
+
+    def _end(self, flip: Flip) -> None:
+        """Stop what runs, log what is left. The valve is closed by ``run``, whatever happens."""
+        d = self._devices
+        d.valve.close_now()
+        try:
+            d.sync.running(level=False)
+            if d.microscope is not None:
+                d.microscope.stop()
+                d.sync.acquire(level=False)
+            if d.cameras is not None:
+                d.cameras.stop()
+        except DeviceError as error:
+            self._record(flip, ControllerFailed(what=str(error)))
+        self._poll_slow(flip)
+        self._flush(flip)
+
+    def _fault(self, error: DeviceError, into: list[InputEvent], time_s: float) -> None:
+        """Name a device's failure once."""
+        if error.device in self._dead:
+            return
+        self._dead.add(error.device)
+        into.append(DeviceFault(device=error.device, what=error.what, remedy=error.remedy, time_s=time_s))
+
+    def _record(self, flip: Flip, event: AnyEvent) -> None:
+        entry = Entry(flip.flip, flip.refresh, event)
+        self._log.append(entry)
+        for observer in self._observers:
+            observer(entry)

@@ -1,0 +1,120 @@
+"""What the loop watches besides the devices' own errors: once a second, never in a hurry.
+
+Each monitor turns a condition into one ``DeviceFault`` when it begins and one ``DeviceRecovered`` when it
+is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from hardware.arrays import FloatArray
+from hardware.protocols import Edge
+from stages.events import DeviceFault, DeviceRecovered
+
+LICK_LINE_HIGH_S = 2.0
+"""A tongue touches the spout for some 30 ms; a line high this long is wet, bent or broken."""
+WHEEL_STILL_S = 5.0
+"""A live analog signal moves in its last digits all the time; one that does not is not alive."""
+
+SPOUT_ARRIVES_S = 5.0
+"""The stage moves some millimetres; one that takes this long is stuck or has lost its place."""
+
+FaultEvent = DeviceFault | DeviceRecovered
+
+
+class Monitor:
+    """Says once that a fault has begun and once that it is over."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._faulty = False
+
+    def judge(self, *, faulty: bool, what: str, remedy: str, time_s: float) -> Iterable[FaultEvent]:
+        """Return the event that this judgement calls for, if any."""
+        if faulty == self._faulty:
+            return ()
+        self._faulty = faulty
+        if faulty:
+            return (DeviceFault(device=self.device, what=what, remedy=remedy, time_s=time_s),)
+        return (DeviceRecovered(device=self.device, time_s=time_s),)
+
+
+class LickLineMonitor(Monitor):
+    """The lick line must fall again."""
+
+    def __init__(self) -> None:
+        super().__init__("lick_sensor")
+        self._rose_ticks: int | None = None
+
+    def see(self, edge: Edge) -> None:
+        """Take note of an edge."""
+        self._rose_ticks = edge.ticks if edge.rising else None
+
+    def tick(self, *, now_ticks: int, ticks_per_s: int, time_s: float) -> Iterable[FaultEvent]:
+        """Judge the line."""
+        high_s = 0.0 if self._rose_ticks is None else (now_ticks - self._rose_ticks) / ticks_per_s
+        return self.judge(
+            faulty=high_s > LICK_LINE_HIGH_S,
+            what=f"the lick line has been high for {high_s:.1f} s",
+            remedy="dry the spout, look whether the mouse holds it, check the sensor and its wire",
+            time_s=time_s,
+        )
+
+
+class WheelMonitor(Monitor):
+    """The wheel's signal must move."""
+
+    def __init__(self) -> None:
+        super().__init__("encoder")
+        self._last_v: float | None = None
+        self._moved_s = 0.0
+        self._seen_s = 0.0
+
+    def see(self, *, times_s: FloatArray, signal_v: FloatArray) -> None:
+        """Take note of new samples."""
+        if not len(signal_v):
+            return
+        moved = np.diff(signal_v, prepend=np.nan if self._last_v is None else self._last_v) != 0
+        if moved.any():
+            self._moved_s = float(times_s[len(moved) - 1 - int(np.argmax(moved[::-1]))])
+        self._last_v, self._seen_s = float(signal_v[-1]), float(times_s[-1])
+
+    def tick(self, *, time_s: float) -> Iterable[FaultEvent]:
+        """Judge the signal."""
+        still_s = self._seen_s - self._moved_s
+        return self.judge(
+            faulty=still_s > WHEEL_STILL_S,
+            what=f"the wheel's signal has not moved by a digit for {still_s:.1f} s",
+            remedy="check the encoder's supply and the wires to the card's analog inputs",
+            time_s=time_s,
+        )
+
+
+class SpoutMonitor(Monitor):
+    """A spout that was sent must arrive."""
+
+    def __init__(self) -> None:
+        super().__init__("spout")
+        self._sent_s: float | None = None
+        self._to = ""
+
+    def sent(self, *, position: str, time_s: float) -> None:
+        """Take note of a command to move."""
+        self._sent_s, self._to = time_s, position
+
+    def arrived(self) -> None:
+        """Take note of an arrival."""
+        self._sent_s = None
+
+    def tick(self, *, time_s: float) -> Iterable[FaultEvent]:
+        """Judge the stage."""
+        under_way_s = 0.0 if self._sent_s is None else time_s - self._sent_s
+        return self.judge(
+            faulty=under_way_s > SPOUT_ARRIVES_S,
+            what=f"the spout has not arrived at {self._to} after {under_way_s:.1f} s",
+            remedy="look whether it touches something; check its cable and power",
+            time_s=time_s,
+        )

@@ -1,0 +1,399 @@
+"""The session around the trials: blocks, pause, stop, limits, commands, faults.
+
+    gray_before -> task (<-> pause) -> gray_after -> movie
+
+Rules
+    * Limits (duration, volume) are judged at the end of a trial; the closing blocks follow.
+    * *Pause* may be asked any time and acts when the trial has ended: gray, a block of its own, the
+      task's clock stands, the grid of flashes stays where it is.
+    * *Stop* acts when the trial has ended and runs the closing blocks; *stop-now* cuts everything.
+    * A free reward never counts as a trial's; it is refused within 1 s of another, in passive stages,
+      with the spout retracted and above the volume limit. While a trial's reward is armed it waits.
+    * A device's fault raises an alarm; the policy of that device says what becomes of the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stages.events import (
+    AlarmCleared,
+    AlarmRaised,
+    BlockEnded,
+    BlockKind,
+    BlockStarted,
+    CommandApplied,
+    CommandReceived,
+    CommandRefused,
+    DeviceFault,
+    DeviceRecovered,
+    EndReason,
+    Event,
+    FaultPolicy,
+    Note,
+    Outcome,
+    Paused,
+    Resumed,
+    RewardDisarmed,
+    RewardFailed,
+    RewardFired,
+    RewardKind,
+    SessionEnded,
+    SpoutCommanded,
+    SpoutMoved,
+    SpoutPosition,
+    Verb,
+)
+from stages.flashes import GRAY, TaskStimulus
+from stages.parameters import StageParameters
+from stages.rewards import Ledger
+from stages.timing import whole_refreshes
+from stages.trial import NEVER, TrialAutomaton
+from stimuli.spec import NaturalMovie
+
+FREE_REWARD_INTERVAL_S = 1.0
+"""A second free reward sooner than this is taken for a slip of the hand."""
+
+_CLOSING = (BlockKind.GRAY_AFTER, BlockKind.MOVIE)
+
+
+class Session:
+    """The blocks of a session and what moves it from one to the next."""
+
+    def __init__(
+        self,
+        parameters: StageParameters,
+        *,
+        refresh_hz: float,
+        trial: TrialAutomaton,
+        stimulus: TaskStimulus,
+        ledger: Ledger,
+        movie: tuple[int, NaturalMovie] | None,
+        policies: Mapping[str, FaultPolicy],
+    ) -> None:
+        p = parameters
+        self._p = p
+        self._trial = trial
+        self._stimulus = stimulus
+        self._ledger = ledger
+        self._movie = movie
+        self._policies = policies
+
+        def refreshes(seconds: float, field: str) -> int:
+            return whole_refreshes(seconds, refresh_hz=refresh_hz, field=field)
+
+        self._gray_before = refreshes(p.gray_before_s, "gray_before_s")
+        self._gray_after = refreshes(p.gray_after_s, "gray_after_s")
+        self._task_refreshes = refreshes(p.task_duration_min * 60, "task_duration_min")
+        self._overrun = refreshes(p.overrun_limit_s, "overrun_limit_s")
+        self.block: BlockKind | None = None
+        self.finished = False
+        self._block_ends = NEVER
+        self._task_began = NEVER
+        self._pause_began = NEVER
+        self._paused_refreshes = 0
+        self._pause_asked_by: str | None = None
+        self._resume_asked_by: str | None = None
+        self._end: tuple[EndReason, str, str] | None = None
+        self._cut_now = False
+        self._cut_done = False
+        self._spout: SpoutPosition | None = None
+        self._last_free_s = -FREE_REWARD_INTERVAL_S
+        self._waiting_free: list[CommandReceived] = []
+
+    # --- asked by the step ----------------------------------------------------------------------
+
+    @property
+    def may_start_trial(self) -> bool:
+        """Whether a trial may begin on a flip that a trial may begin on."""
+        return self.block is BlockKind.TASK and self._end is None and self._pause_asked_by is None
+
+    def advance(self, *, refresh: int, time_s: float, trial_ended: bool, out: list[Event]) -> None:
+        """Judge the limits and move from block to block."""
+        if self.block is None:
+            position = SpoutPosition.RETRACTED if self._p.passive else SpoutPosition.AT_MOUSE
+            out.append(SpoutCommanded(position=position))
+            self._enter(BlockKind.GRAY_BEFORE, time_s, out)
+            self._block_ends = refresh + self._gray_before
+            self._stimulus.begin(refresh=max(self._block_ends, refresh + 1))
+        if self._cut_now:
+            self._cut(time_s, out)
+            return
+        if self.block is BlockKind.TASK:
+            self._judge_limits(refresh, time_s, trial_ended, out)
+        moved = True
+        while moved and not self.finished:
+            moved = self._move(refresh, time_s, out)
+
+    def plan(self, *, refresh: int, time_s: float, out: list[Event]) -> int:
+        """Return the stimulus for the flip after ``refresh``."""
+        if self._waiting_free and not self._trial.state.reward_is_armed:
+            for command in self._waiting_free:
+                self._give_free(command, time_s, out)
+            self._waiting_free.clear()
+        if self._cut_now or self.finished:
+            return GRAY
+        target = refresh + 1
+        if self._movie is not None:
+            if self.block is BlockKind.MOVIE:
+                return self._movie[0] if target < self._block_ends else GRAY
+            if self.block is BlockKind.GRAY_AFTER and target >= self._block_ends:
+                return self._movie[0]
+        if self.block in _CLOSING:
+            return GRAY
+        return self._stimulus.plan(refresh=target, running=self._running, out=out)
+
+    def due_refresh(self, *, refresh: int) -> int:
+        """Return the refresh at which blocks or stimulus next want a step."""
+        if self._cut_now:
+            return refresh + 1
+        ends = self._block_ends - 1 if refresh < self._block_ends - 1 else self._block_ends
+        if self.block in _CLOSING:
+            return ends
+        due = min(ends, self._stimulus.due_refresh(refresh=refresh, running=self._running))
+        if self.block is BlockKind.TASK:
+            if not self._trial.waiting:
+                due = min(due, self._task_began + self._paused_refreshes + self._task_refreshes + self._overrun)
+            elif self._end is not None or self._pause_asked_by is not None:
+                due = refresh + 1
+        return due
+
+    # --- told by the step -----------------------------------------------------------------------
+
+    def command(self, command: CommandReceived, *, refresh: int, time_s: float, out: list[Event]) -> None:
+        """Carry out, put off or refuse an operator's request."""
+        refusal, what = None, ""
+        match command.verb:
+            case Verb.NOTE:
+                out.append(Note(who=command.who, text=command.text, time_s=time_s))
+                what = "noted"
+            case Verb.PAUSE:
+                refusal, what = self._ask_pause(command.who)
+            case Verb.RESUME:
+                refusal, what = self._ask_resume(command.who)
+            case Verb.STOP:
+                if self.block in _CLOSING or self._cut_now:
+                    refusal = "the task is over and the closing blocks run; stop-now ends them"
+                elif self._end is not None:
+                    refusal = "the session is stopping already"
+                else:
+                    self._end = (EndReason.STOPPED, command.who, command.text or "stop asked by the operator")
+                    what = "stops, with the closing blocks, " + self._when()
+            case Verb.STOP_NOW:
+                if self._cut_now:
+                    refusal = "the session is ending already"
+                else:
+                    self._end = (EndReason.STOPPED_NOW, command.who, command.text or "stop-now asked by the operator")
+                    self._cut_now = True
+                    what = "stops now"
+            case Verb.SPOUT:
+                if command.position is None:
+                    refusal = "no position given; at_mouse or retracted"
+                elif self._p.passive and command.position is SpoutPosition.AT_MOUSE:
+                    refusal = "the spout stays retracted in a passive stage"
+                else:
+                    out.append(SpoutCommanded(position=command.position))
+                    what = f"spout moves: {command.position.value}"
+            case Verb.REWARD:
+                refusal = self._refuse_free(command, time_s)
+                if refusal is None:
+                    self._last_free_s = time_s
+                    if self._trial.state.reward_is_armed:
+                        self._waiting_free.append(command)
+                        what = "free reward follows when the armed reward is settled"
+                    else:
+                        self._give_free(command, time_s, out)
+                        what = "free reward given"
+        if refusal is None:
+            out.append(CommandApplied(command=command.command, verb=command.verb, what=what))
+        else:
+            out.append(CommandRefused(command=command.command, verb=command.verb, why=refusal))
+
+    def device(self, event: DeviceFault | DeviceRecovered, *, out: list[Event]) -> None:
+        """Raise or clear the alarm of a device and follow its policy."""
+        if isinstance(event, DeviceRecovered):
+            out.append(AlarmCleared(alarm=event.device))
+            return
+        out.append(AlarmRaised(alarm=event.device, what=event.what, remedy=event.remedy))
+        end = (EndReason.FAULT, "policy", f"{event.device}: {event.what}")
+        match self._policies.get(event.device, FaultPolicy.CONTINUE):
+            case FaultPolicy.CONTINUE:
+                pass
+            case FaultPolicy.PAUSE:
+                self._ask_pause("policy")
+            case FaultPolicy.STOP:
+                if self.block not in _CLOSING and self._end is None:
+                    self._end = end
+            case FaultPolicy.STOP_NOW:
+                if not self._cut_now:
+                    self._end, self._cut_now = end, True
+
+    def spout_moved(self, event: SpoutMoved) -> None:
+        """Remember where the spout stands."""
+        self._spout = event.position
+
+    def reward_result(self, event: RewardDisarmed | RewardFired | RewardFailed, *, out: list[Event]) -> None:
+        """Enter a reward's fate into ledger and trial; name a hit that was not paid."""
+        self._ledger.take(event)
+        fired = isinstance(event, RewardFired)
+        self._trial.reward_settled(
+            reward=event.reward,
+            fired=fired,
+            lick_time_s=event.lick_time_s if isinstance(event, RewardFired) else None,
+            out=out,
+        )
+        state = self._trial.state
+        if isinstance(event, RewardFailed):
+            out.append(
+                AlarmRaised(alarm="reward", what=event.why, remedy="look at the spout: water, tubing, valve and its wire")
+            )
+        elif not fired and event.reward == state.reward and state.outcome is Outcome.HIT:
+            out.append(
+                AlarmRaised(
+                    alarm="reward",
+                    what=f"the hit of trial {state.number} was not paid",
+                    remedy="check the lick line's trigger input and the valve",
+                )
+            )
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    @property
+    def _running(self) -> bool:
+        """Whether new stimuli of the task may come."""
+        if self._end is not None or self.block not in (BlockKind.GRAY_BEFORE, BlockKind.TASK):
+            return self._end is not None and self.block is BlockKind.TASK and not self._trial.waiting
+        return self._pause_asked_by is None or not (self._trial.waiting or self.block is BlockKind.GRAY_BEFORE)
+
+    def _judge_limits(self, refresh: int, time_s: float, trial_ended: bool, out: list[Event]) -> None:
+        left = self._task_began + self._paused_refreshes + self._task_refreshes - refresh
+        if not trial_ended and not self._trial.waiting and left <= -self._overrun:
+            self._trial.cut(time_s=time_s, out=out)
+            trial_ended = True
+        if trial_ended and self._end is None:
+            if left <= 0:
+                self._end = (EndReason.TIME, "task", f"{self._p.task_duration_min:g} min of task are over")
+            elif self._ledger.dispensed_ul >= self._p.volume_limit_ul:
+                self._end = (
+                    EndReason.VOLUME,
+                    "task",
+                    f"{self._ledger.dispensed_ul:g} uL given, the limit is {self._p.volume_limit_ul:g} uL",
+                )
+
+    def _move(self, refresh: int, time_s: float, out: list[Event]) -> bool:
+        """Make at most one move from one block to the next; return whether one was made."""
+        quiet = self._trial.waiting and self._stimulus.is_gray
+        match self.block:
+            case BlockKind.GRAY_BEFORE if self._end is not None and quiet:
+                self._close(refresh, time_s, out)
+            case BlockKind.GRAY_BEFORE if refresh >= self._block_ends:
+                self._task_began, self._block_ends = refresh, NEVER
+                self._leave(time_s, out)
+                self._enter(BlockKind.TASK, time_s, out)
+            case BlockKind.TASK if self._end is not None and quiet:
+                self._close(refresh, time_s, out)
+            case BlockKind.TASK if self._pause_asked_by is not None and quiet:
+                self._pause_began = refresh
+                out.append(Paused(who=self._pause_asked_by))
+                self._pause_asked_by = None
+                self._leave(time_s, out)
+                self._enter(BlockKind.PAUSE, time_s, out)
+            case BlockKind.PAUSE if self._end is not None:
+                self._close(refresh, time_s, out)
+            case BlockKind.PAUSE if self._resume_asked_by is not None:
+                out.append(Resumed(who=self._resume_asked_by))
+                self._resume_asked_by = None
+                self._paused_refreshes += refresh - self._pause_began
+                self._stimulus.skip_to(refresh=refresh + 1)
+                self._leave(time_s, out)
+                self._enter(BlockKind.TASK, time_s, out)
+            case BlockKind.GRAY_AFTER if refresh >= self._block_ends:
+                self._leave(time_s, out)
+                if self._movie is None:
+                    self._finish(time_s, out)
+                    return False
+                self._enter(BlockKind.MOVIE, time_s, out)
+                movie = self._movie[1]
+                self._block_ends = refresh + movie.n_frames * movie.n_repeats * movie.refreshes_per_frame
+            case BlockKind.MOVIE if refresh >= self._block_ends:
+                self._leave(time_s, out)
+                self._finish(time_s, out)
+                return False
+            case _:
+                return False
+        return True
+
+    def _close(self, refresh: int, time_s: float, out: list[Event]) -> None:
+        self._leave(time_s, out)
+        self._enter(BlockKind.GRAY_AFTER, time_s, out)
+        self._block_ends = refresh + self._gray_after
+
+    def _cut(self, time_s: float, out: list[Event]) -> None:
+        """Stop now: one flip to hear from the valve and to show gray, then the end."""
+        if not self._cut_done:
+            self._trial.cut(time_s=time_s, out=out)
+            self._cut_done = True
+        elif not self.finished:
+            self._leave(time_s, out)
+            self._finish(time_s, out)
+
+    def _finish(self, time_s: float, out: list[Event]) -> None:
+        reason, who, why = self._end or (EndReason.TIME, "task", "the session ran to its end")
+        self.finished = True
+        out.append(SessionEnded(reason=reason, who=who, why=why, time_s=time_s))
+
+    def _enter(self, block: BlockKind, time_s: float, out: list[Event]) -> None:
+        self.block = block
+        out.append(BlockStarted(block=block, time_s=time_s))
+
+    def _leave(self, time_s: float, out: list[Event]) -> None:
+        if self.block is not None:
+            out.append(BlockEnded(block=self.block, time_s=time_s))
+
+    def _when(self) -> str:
+        return "at once" if self._trial.waiting else f"when trial {self._trial.state.number} has ended"
+
+    def _ask_pause(self, who: str) -> tuple[str | None, str]:
+        if self.block in _CLOSING or self._end is not None:
+            return "the task is over or ending; there is nothing to pause", ""
+        if self.block is BlockKind.PAUSE or self._pause_asked_by is not None:
+            return "the session is paused or pausing already", ""
+        self._pause_asked_by = who
+        when = "when the task begins" if self.block is BlockKind.GRAY_BEFORE else self._when()
+        return None, f"pauses {when}"
+
+    def _ask_resume(self, who: str) -> tuple[str | None, str]:
+        if self._pause_asked_by is not None:
+            self._pause_asked_by = None
+            return None, "the pause that was asked for is called off"
+        if self.block is not BlockKind.PAUSE or self._resume_asked_by is not None:
+            return "the session is not paused", ""
+        self._resume_asked_by = who
+        return None, "goes on with the next place on the grid"
+
+    def _refuse_free(self, command: CommandReceived, time_s: float) -> str | None:
+        volume_ul = self._free_volume_ul(command)
+        if self._p.passive:
+            return "no water in a passive stage"
+        if self._cut_now:
+            return "the session is ending"
+        if self._spout is SpoutPosition.RETRACTED:
+            return "the spout is retracted; move it to the mouse first"
+        if volume_ul <= 0:
+            return f"{volume_ul:g} uL is no volume"
+        if time_s - self._last_free_s < FREE_REWARD_INTERVAL_S:
+            return f"the last free reward was {time_s - self._last_free_s:.2f} s ago; wait {FREE_REWARD_INTERVAL_S:g} s"
+        if self._ledger.dispensed_ul + volume_ul > self._p.volume_limit_ul:
+            return (
+                f"{volume_ul:g} uL more would pass the limit of {self._p.volume_limit_ul:g} uL "
+                f"({self._ledger.dispensed_ul:g} uL given)"
+            )
+        return None
+
+    def _free_volume_ul(self, command: CommandReceived) -> float:
+        return self._p.auto_reward_volume_ul if command.volume_ul is None else command.volume_ul
+
+    def _give_free(self, command: CommandReceived, time_s: float, out: list[Event]) -> None:
+        volume_ul = self._free_volume_ul(command)
+        self._last_free_s = time_s
+        out.append(self._ledger.command(kind=RewardKind.FREE, trial=-1, volume_ul=volume_ul))

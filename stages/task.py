@@ -1,0 +1,216 @@
+"""One step of the session: what the refresh brings, in the order the rules of the task give it.
+
+``Task`` is the only thing the loop, the replay and the tests talk to. It holds the trial automaton,
+the stimulus on the screen, the ledger and the session's blocks, and calls them in this order: commands
+and faults, time-outs and trial ends, blocks, flash onset, trial start, licks, rewards, window close,
+plan of the next flip.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from stages.draws import TrialDraws
+from stages.events import (
+    Action,
+    CommandReceived,
+    DeviceFault,
+    DeviceRecovered,
+    Event,
+    FaultPolicy,
+    InputEvent,
+    Lick,
+    RewardArmed,
+    RewardCommanded,
+    RewardConfirmed,
+    RewardDisarmed,
+    RewardFailed,
+    RewardFired,
+    RewardWithdrawn,
+    SpoutCommanded,
+    SpoutMoved,
+)
+from stages.flashes import GRAY, FlashedStimulus, StaticStimulus, TaskStimulus
+from stages.omissions import Omissions
+from stages.parameters import Flashed, Gratings, StageParameters
+from stages.random import RandomStreams
+from stages.rewards import Ledger
+from stages.session import Session
+from stages.timing import whole_refreshes
+from stages.trial import TrialAutomaton, TrialRules
+from stimuli.spec import Grating, Gray, NaturalImage, NaturalMovie, Stimulus
+
+_ACTIONS = (RewardArmed, RewardWithdrawn, RewardCommanded, SpoutCommanded)
+
+
+class At(msgspec.Struct, frozen=True, gc=False):
+    """The flip a step follows: its number, its refresh and its session time."""
+
+    flip: int
+    refresh: int
+    time_s: float
+
+
+class Outputs(msgspec.Struct, gc=False):
+    """What a step answers.
+
+    ``frame`` is the stimulus for the next flip, ``events`` all decisions in order, ``actions`` those
+    of them that a device carries out. The next step is owed at the first flip on or after
+    ``due_refresh``, or at or after session time ``due_s``; steps in between change nothing.
+    """
+
+    frame: int
+    events: list[Event]
+    actions: list[Action]
+    due_refresh: int
+    due_s: float
+    finished: bool
+
+
+def stimuli_of(parameters: StageParameters, *, image_names: Sequence[str], refresh_hz: float) -> list[Stimulus]:
+    """Return the session's list of stimuli: gray first, then what changes, then the movie.
+
+    Parameters
+    ----------
+    image_names
+        The names of the stage's image set in their order; ignored for gratings.
+    """
+    stimuli: list[Stimulus] = [Gray()]
+    match parameters.stimulus:
+        case Gratings() as gratings:
+            stimuli += [
+                Grating(
+                    group=group,
+                    orientation_deg=float(orientation),
+                    spatial_frequency_cpd=gratings.spatial_frequency_cpd,
+                    phase_cycles=gratings.phase_cycles,
+                    contrast=gratings.contrast,
+                )
+                for group, orientations in gratings.groups_deg.items()
+                for orientation in orientations
+            ]
+        case images:
+            stimuli += [NaturalImage(image_set=images.image_set, name=name) for name in image_names]
+    if (movie := parameters.movie) is not None:
+        stimuli.append(
+            NaturalMovie(
+                name=movie.name,
+                n_frames=movie.n_frames,
+                n_repeats=movie.n_repeats,
+                refreshes_per_frame=whole_refreshes(
+                    1 / movie.frame_rate_hz, refresh_hz=refresh_hz, field="movie.frame_rate_hz"
+                ),
+            )
+        )
+    return stimuli
+
+
+class Task:
+    """A session as a function of its parameters, its seed and its inputs.
+
+    Parameters
+    ----------
+    stimuli
+        As ``stimuli_of`` returns them.
+    refresh_hz
+        The screen's nominal rate; durations that are not whole refreshes of it are refused.
+    lick_latency_s
+        How long after it happened a lick may still arrive; response windows close this much later.
+    policies
+        What a fault of each device does; a device that is not named lets the session go on.
+
+    Raises
+    ------
+    NotWholeRefreshes
+        A duration of the stage does not fit the screen.
+    """
+
+    def __init__(
+        self,
+        parameters: StageParameters,
+        *,
+        stimuli: Sequence[Stimulus],
+        refresh_hz: float,
+        seed: int,
+        lick_latency_s: float = 0.0,
+        policies: Mapping[str, FaultPolicy] | None = None,
+    ) -> None:
+        streams = RandomStreams(seed)
+        choices = [i for i, s in enumerate(stimuli) if isinstance(s, Grating | NaturalImage)]
+        draws = TrialDraws(parameters, stimuli=stimuli, choices=choices, refresh_hz=refresh_hz, streams=streams)
+        ledger = Ledger()
+        rules = TrialRules.of(parameters, refresh_hz=refresh_hz, lick_latency_s=lick_latency_s)
+        self.trial = TrialAutomaton(rules, draws=draws, ledger=ledger)
+        self.ledger = ledger
+        self._stimulus: TaskStimulus
+        match parameters.presentation:
+            case Flashed(flash_s=flash_s, gray_s=gray_s):
+                on = whole_refreshes(flash_s, refresh_hz=refresh_hz, field="presentation.flash_s")
+                off = whole_refreshes(gray_s, refresh_hz=refresh_hz, field="presentation.gray_s")
+                omissions = Omissions(
+                    probability=parameters.omission_probability, rng=streams.stream("omissions")
+                )
+                self._stimulus = FlashedStimulus(
+                    cycle_refreshes=on + off, on_refreshes=on, omissions=omissions, trial=self.trial
+                )
+            case _:
+                self._stimulus = StaticStimulus(trial=self.trial)
+        self._frame = GRAY
+        self._due_refresh = 0
+        self._due_s = math.inf
+        movie = next((i for i, s in enumerate(stimuli) if isinstance(s, NaturalMovie)), None)
+        movie_stimulus = stimuli[movie] if movie is not None else None
+        self.session = Session(
+            parameters,
+            refresh_hz=refresh_hz,
+            trial=self.trial,
+            stimulus=self._stimulus,
+            ledger=ledger,
+            movie=(movie, movie_stimulus) if isinstance(movie_stimulus, NaturalMovie) and movie is not None else None,
+            policies=policies or {},
+        )
+
+    def step(self, at: At, inputs: Sequence[InputEvent]) -> Outputs:
+        """Return what follows from the flip ``at`` and what has arrived since the last step."""
+        if not inputs and at.refresh < self._due_refresh and at.time_s < self._due_s:
+            return Outputs(self._frame, [], [], self._due_refresh, self._due_s, finished=False)
+        out: list[Event] = []
+        trial, session, stimulus = self.trial, self.session, self._stimulus
+        refresh, time_s = at.refresh, at.time_s
+        licks: list[Lick] = []
+        rewards: list[RewardDisarmed | RewardFired | RewardFailed] = []
+        for event in inputs:
+            if isinstance(event, Lick):
+                licks.append(event)
+            elif isinstance(event, RewardDisarmed | RewardFired | RewardFailed):
+                rewards.append(event)
+            elif isinstance(event, CommandReceived):
+                session.command(event, refresh=refresh, time_s=time_s, out=out)
+            elif isinstance(event, DeviceFault | DeviceRecovered):
+                session.device(event, out=out)
+            elif isinstance(event, SpoutMoved):
+                session.spout_moved(event)
+            elif isinstance(event, RewardConfirmed):
+                self.ledger.take(event)
+        trial_ended = trial.run_out(refresh=refresh, time_s=time_s, out=out)
+        session.advance(refresh=refresh, time_s=time_s, trial_ended=trial_ended, out=out)
+        may_start = stimulus.observe(refresh=refresh, time_s=time_s, out=out)
+        if may_start and trial.waiting and session.may_start_trial:
+            trial.start(flash=stimulus.flash, refresh=refresh, time_s=time_s, out=out)
+        for lick in licks:
+            trial.lick(lick_time_s=lick.time_s, refresh=refresh, out=out)
+        for result in rewards:
+            session.reward_result(result, out=out)
+        trial.auto_reward_due(refresh=refresh, out=out)
+        trial.close_window(time_s=time_s, out=out)
+        self._frame = session.plan(refresh=refresh, time_s=time_s, out=out)
+        self._due_refresh = max(refresh + 1, min(session.due_refresh(refresh=refresh), trial.due_refresh()))
+        self._due_s = trial.due_s()
+        actions = [event for event in out if isinstance(event, _ACTIONS)]
+        return Outputs(self._frame, out, actions, self._due_refresh, self._due_s, session.finished)
+
+
+__all__ = ["GRAY", "At", "Outputs", "Task", "stimuli_of"]

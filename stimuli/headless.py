@@ -1,0 +1,258 @@
+"""A simulated monitor: perfect, jittering, dropping or drifting, the same for the same seed.
+
+What the monitor does on a refresh (jitter, a missed flip) is a pure function of seed and refresh.
+``VirtualScreen`` moves a virtual clock and may jump over flips in which nothing changes;
+``PacedScreen`` keeps the host's time and flips once a call, missing refreshes where the program is late.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from hardware.arrays import FloatArray, IntArray
+from hardware.clock import Clock, VirtualClock
+from hardware.events import Finding, Verdict
+from hardware.protocols import Identity
+from stimuli.refresh import RefreshTracker
+from stimuli.screen import Flip, FlipRows
+from stimuli.spec import NaturalMovie, Stimulus
+
+BLOCK_REFRESHES = 4096
+
+
+class Behaviour(StrEnum):
+    """How a simulated monitor behaves."""
+
+    PERFECT = "perfect"
+    """Every flip on time to the nanosecond; no real monitor does."""
+    JITTERING = "jittering"
+    """As a real one on a good day: 0.1 ms of jitter on the flip's time stamp."""
+    DROPPING = "dropping"
+    """Jitters, misses one flip in 500, and now and then stands still for up to 20 refreshes."""
+    DRIFTING = "drifting"
+    """Jitters and runs at 59.95 Hz where 60 is configured, as the recorded session did (TASK_FACTS 1.3)."""
+
+
+JITTER_S = 1e-4
+"""Standard deviation; the recorded session's intervals scatter by 0.13 ms (example_stimulus.pkl)."""
+DRIFT = 59.95 / 60.0
+P_DROP = 1 / 500
+P_STALL = 1 / 20_000
+LONGEST_STALL_REFRESHES = 20
+
+Observer = Callable[[float, int], bool]
+"""Is told host time and stimulus of each flip that shows something new: the model mouse's eyes.
+
+Returns whether something may come of it: a virtual screen then stops at that flip."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshTrain:
+    """When each refresh would flip, and whether it does: a pure function of seed and refresh."""
+
+    behaviour: Behaviour
+    nominal_hz: float
+    seed: int
+    start_host_s: float
+
+    def block(self, number: int) -> tuple[FloatArray, np.ndarray]:
+        """Return host times and a mask of flips for refreshes ``number * BLOCK_REFRESHES ...``."""
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(number,))))
+        hz = self.nominal_hz * (DRIFT if self.behaviour is Behaviour.DRIFTING else 1.0)
+        refresh = np.arange(number * BLOCK_REFRESHES, (number + 1) * BLOCK_REFRESHES)
+        times_s = self.start_host_s + refresh / hz
+        flips = np.ones(BLOCK_REFRESHES, bool)
+        if self.behaviour is not Behaviour.PERFECT:
+            times_s += np.clip(rng.normal(0.0, JITTER_S, BLOCK_REFRESHES), -5 * JITTER_S, 5 * JITTER_S)
+        if self.behaviour is Behaviour.DROPPING:
+            flips = rng.random(BLOCK_REFRESHES) >= P_DROP
+            for start in np.flatnonzero(rng.random(BLOCK_REFRESHES) < P_STALL):
+                flips[start : start + int(rng.integers(2, LONGEST_STALL_REFRESHES + 1))] = False
+            if number == 0:
+                flips[0] = True
+        return times_s, flips
+
+
+class _Shown:
+    """Which stimulus was on at which flip, for the columns of ``FlipRows``."""
+
+    def __init__(self) -> None:
+        self.stimuli: Sequence[Stimulus] = ()
+        self._starts: list[int] = []
+        self._values: list[int] = []
+        self._onset_refreshes: list[int] = []
+        self._last_refresh = -1
+
+    def new(self, *, flip: int, refresh: int, stimulus: int) -> None:
+        self._starts.append(flip)
+        self._values.append(stimulus)
+        self._onset_refreshes.append(refresh)
+
+    def rows(self, *, first_flip: int, refresh: IntArray, host_s: FloatArray) -> FlipRows:
+        """Return the columns of the flips from ``first_flip`` on and forget what came before them."""
+        n = len(refresh)
+        flips = np.arange(first_flip, first_flip + n)
+        segment = np.searchsorted(self._starts, flips, side="right") - 1
+        stimulus = np.asarray(self._values)[segment]
+        movie_frame = np.full(n, -1)
+        for index, spec in enumerate(self.stimuli):
+            if isinstance(spec, NaturalMovie) and index in self._values:
+                on = stimulus == index
+                since = refresh[on] - np.asarray(self._onset_refreshes)[segment[on]]
+                movie_frame[on] = since // spec.refreshes_per_frame % spec.n_frames
+        n_missed = np.diff(refresh, prepend=self._last_refresh) - 1
+        if n:
+            self._last_refresh = int(refresh[-1])
+            keep = int(segment[-1])
+            del self._starts[:keep], self._values[:keep], self._onset_refreshes[:keep]
+        return FlipRows(
+            first_flip=first_flip,
+            refresh=refresh,
+            host_s=host_s,
+            stimulus=stimulus,
+            movie_frame=movie_frame,
+            n_missed=n_missed,
+        )
+
+
+class _Headless:
+    """What the two simulated screens share."""
+
+    name = "screen"
+
+    def __init__(self, *, train: RefreshTrain, observer: Observer) -> None:
+        self._train = train
+        self._observer = observer
+        self._tracker = RefreshTracker(nominal_hz=train.nominal_hz)
+        self._shown = _Shown()
+        self._stimulus = -1
+
+    def open(self) -> Identity:
+        """Open nothing; say what is simulated."""
+        return Identity(device=self.name, model=f"headless {self._train.behaviour.value}")
+
+    def prepare(self, stimuli: Sequence[Stimulus]) -> None:
+        """Remember the stimuli."""
+        self._shown.stimuli = stimuli
+
+    def check(self) -> list[Finding]:
+        """Say that nobody sees anything here."""
+        return [Finding(name="screen", verdict=Verdict.PASS, figure=f"headless, {self._train.behaviour.value}")]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class VirtualScreen(_Headless):
+    """Flips on a virtual clock and jumps over flips that show nothing new and that nobody waits for."""
+
+    rows_per_take = 3600
+
+    def __init__(self, *, train: RefreshTrain, clock: VirtualClock, observer: Observer) -> None:
+        super().__init__(train=train, observer=observer)
+        self._clock = clock
+        self._n_blocks = 0
+        self._first = 0  # the flip that the arrays begin with
+        self._next = 0
+        self._taken = 0
+        self._host_s: FloatArray = np.empty(0)
+        self._refresh: IntArray = np.empty(0, np.int64)
+        self._host_list: list[float] = []
+        self._refresh_list: list[int] = []
+
+    def advance(self, *, stimulus: int, until_refresh: int, until_host_s: float, until_flip: int) -> Flip:
+        """See ``Screen.advance``."""
+        if self._next - self._first >= len(self._host_list):
+            self._more()
+        i = self._next - self._first
+        if stimulus != self._stimulus:
+            self._stimulus = stimulus
+            self._shown.new(flip=self._next, refresh=self._refresh_list[i], stimulus=stimulus)
+            stop = self._observer(self._host_list[i], stimulus)
+        else:
+            stop = False
+        if not stop:
+            while True:
+                j = min(
+                    bisect_left(self._refresh_list, until_refresh, i),
+                    bisect_left(self._host_list, until_host_s, i),
+                    max(i, until_flip - self._first),
+                )
+                if j < len(self._host_list):
+                    break
+                self._more()
+                i = self._next - self._first
+            i = j
+        self._next = self._first + i + 1
+        host_s = self._host_list[i]
+        self._clock.sleep_until(host_s)
+        return Flip(self._first + i, self._refresh_list[i], host_s)
+
+    def take(self) -> FlipRows:
+        """See ``Screen.take``."""
+        a, b = self._taken - self._first, self._next - self._first
+        rows = self._shown.rows(first_flip=self._taken, refresh=self._refresh[a:b], host_s=self._host_s[a:b])
+        self._taken = self._next
+        return rows
+
+    def _more(self) -> None:
+        times_s, flips = self._train.block(self._n_blocks)
+        self._n_blocks += 1
+        times_s = times_s[flips]
+        kept = self._taken - self._first
+        self._first = self._taken
+        self._host_s = np.concatenate([self._host_s[kept:], times_s])
+        self._refresh = np.concatenate([self._refresh[kept:], self._tracker.flips(times_s)])
+        self._host_list, self._refresh_list = self._host_s.tolist(), self._refresh.tolist()
+
+
+class PacedScreen(_Headless):
+    """Keeps the host's time: flips with the next refresh that has not yet gone by."""
+
+    rows_per_take = 1
+
+    def __init__(self, *, train: RefreshTrain, clock: Clock, observer: Observer) -> None:
+        super().__init__(train=train, observer=observer)
+        self._clock = clock
+        self._next_refresh = 0
+        self._flip = -1
+        self._block = -1
+        self._times: list[float] = []
+        self._flips: list[bool] = []
+        self._untaken: list[Flip] = []
+
+    def advance(self, *, stimulus: int, until_refresh: int, until_host_s: float, until_flip: int) -> Flip:
+        """See ``Screen.advance``; the limits are of no concern here."""
+        now_s = self._clock.now_s()
+        while True:
+            block, i = divmod(self._next_refresh, BLOCK_REFRESHES)
+            if block != self._block:
+                times_s, flips = self._train.block(block)
+                self._block, self._times, self._flips = block, times_s.tolist(), flips.tolist()
+            self._next_refresh += 1
+            host_s = self._times[i]
+            if self._flips[i] and (host_s >= now_s or self._flip < 0):
+                break
+        self._clock.sleep_until(host_s)
+        self._flip += 1
+        flip = Flip(self._flip, self._tracker.flip(host_s), host_s)
+        if stimulus != self._stimulus:
+            self._stimulus = stimulus
+            self._shown.new(flip=flip.flip, refresh=flip.refresh, stimulus=stimulus)
+            self._observer(host_s, stimulus)
+        self._untaken.append(flip)
+        return flip
+
+    def take(self) -> FlipRows:
+        """See ``Screen.take``."""
+        taken, self._untaken = self._untaken, []
+        return self._shown.rows(
+            first_flip=taken[0].flip if taken else self._flip + 1,
+            refresh=np.array([flip.refresh for flip in taken], np.int64),
+            host_s=np.array([flip.host_s for flip in taken]),
+        )

@@ -1,0 +1,67 @@
+"""What can be on the screen, as plain values.
+
+A stimulus is a frozen value that can be compared, hashed and written to a log. Nothing here knows
+how it is drawn: rendering belongs to the screens, and the task only ever names a stimulus.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Gray(msgspec.Struct, frozen=True, tag="gray", kw_only=True):
+    """A uniform mid-gray screen (pixel value 127, TASK_FACTS 9)."""
+
+
+class Grating(msgspec.Struct, frozen=True, tag="grating", kw_only=True):
+    """A full-field square-wave grating.
+
+    ``group`` is the identity the mouse is asked about (``vertical`` or ``horizontal``); a change
+    of orientation within a group is none. Published values: 0.04 cycles per degree, phase 0.25,
+    200 x 150 degrees (TASK_FACTS 9).
+    """
+
+    group: str
+    orientation_deg: float
+    spatial_frequency_cpd: float = 0.04
+    phase_cycles: float = 0.25
+    contrast: float = 1.0
+
+
+class NaturalImage(msgspec.Struct, frozen=True, tag="natural_image", kw_only=True):
+    """One picture of an image set, by its published name (for example ``im065``)."""
+
+    image_set: str
+    name: str
+
+
+class NaturalMovie(msgspec.Struct, frozen=True, tag="natural_movie", kw_only=True):
+    """A movie shown from its first frame, ``refreshes_per_frame`` refreshes a frame.
+
+    The screen counts the frames from the refresh the movie came on; after ``n_repeats`` times
+    ``n_frames`` frames it would begin again.
+    """
+
+    name: str
+    n_frames: int
+    n_repeats: int
+    refreshes_per_frame: int
+
+
+Stimulus = Gray | Grating | NaturalImage | NaturalMovie
+
+
+def label(stimulus: Stimulus) -> str:
+    """Return the name a table or a figure gives the stimulus (``gratings_90``, ``im065``)."""
+    match stimulus:
+        case Gray():
+            return "gray"
+        case Grating():
+            return f"gratings_{stimulus.orientation_deg:g}"
+        case NaturalImage() | NaturalMovie():
+            return stimulus.name
+
+
+def identity(stimulus: Stimulus) -> str:
+    """Return what the mouse is asked to notice: the orientation group, or the picture's name."""
+    return stimulus.group if isinstance(stimulus, Grating) else label(stimulus)
