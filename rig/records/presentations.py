@@ -1,0 +1,140 @@
+"""One row a flash, shown or omitted, and one a block of gray or movie, folded from the log."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from hardware.arrays import AnyArray
+from rig.log.schema import Entry
+from stages.events import (
+    BlockKind,
+    BlockStarted,
+    Change,
+    FlashOmitted,
+    FlashPlanned,
+    FlashShown,
+    SessionStarted,
+    ShamChange,
+    TrialEnded,
+    TrialStarted,
+)
+from stimuli.spec import NaturalMovie, Stimulus, label
+
+
+@dataclass(slots=True)
+class PresentationRow:
+    """Something that was on the screen, or was left out."""
+
+    block: BlockKind
+    stimulus: str
+    start_flip: int
+    start_refresh: int
+    start_time_s: float
+    flash: int = -1
+    planned_refresh: int = -1
+    late_refreshes: int = 0
+    off_refresh: int = -1
+    """Gray was asked for with this refresh; -1: the stimulus stayed until the next row."""
+    omitted: bool = False
+    is_change: bool = False
+    is_sham_change: bool = False
+    trial: int = -1
+    """The trial that was running when it came on; the flash a trial starts on is that trial's."""
+
+
+class PresentationsFold:
+    """Presentations from entries, live or from the file."""
+
+    def __init__(self) -> None:
+        self.rows: list[PresentationRow] = []
+        self._stimuli: list[Stimulus] = []
+        self._block = BlockKind.GRAY_BEFORE
+        self._planned: FlashPlanned | None = None
+        self._trial = -1
+
+    def feed(self, entry: Entry) -> None:
+        """Take the next entry of the log."""
+        event = entry.event
+        match event:
+            case FlashPlanned():
+                self._planned = event
+            case FlashShown():
+                self._flash(entry, event.flash, label(self._stimuli[event.stimulus]), event.time_s)
+                row = self.rows[-1]
+                row.late_refreshes, row.off_refresh = event.late_refreshes, event.off_refresh
+            case FlashOmitted():
+                self._flash(entry, event.flash, "omitted", event.time_s)
+                self.rows[-1].omitted = True
+            case TrialStarted():
+                self._trial = event.trial
+                if self.rows and self.rows[-1].start_flip == entry.flip:
+                    self.rows[-1].trial = event.trial
+            case TrialEnded():
+                self._trial = -1
+            case Change():
+                self.rows[-1].is_change = True
+            case ShamChange():
+                self.rows[-1].is_sham_change = True
+            case BlockStarted():
+                self._block = event.block
+                if event.block is not BlockKind.TASK:
+                    movies = [label(s) for s in self._stimuli if isinstance(s, NaturalMovie)]
+                    shown = movies[0] if event.block is BlockKind.MOVIE else "gray"
+                    self.rows.append(
+                        PresentationRow(event.block, shown, entry.flip, entry.refresh, event.time_s)
+                    )
+            case SessionStarted():
+                self._stimuli = event.stimuli
+            case _:
+                pass
+
+    def table(self) -> pd.DataFrame:
+        """Return one row a presentation."""
+        table = pd.DataFrame(
+            [asdict(row) for row in self.rows], columns=list(PresentationRow.__dataclass_fields__)
+        )
+        table["block"] = [str(BlockKind(block).value) for block in table["block"]]
+        return table
+
+    def _flash(self, entry: Entry, flash: int, stimulus: str, time_s: float) -> None:
+        planned = self._planned
+        self.rows.append(
+            PresentationRow(
+                block=self._block,
+                stimulus=stimulus,
+                start_flip=entry.flip,
+                start_refresh=entry.refresh,
+                start_time_s=time_s,
+                flash=flash,
+                planned_refresh=planned.refresh if planned is not None else -1,
+                trial=self._trial,
+            )
+        )
+
+
+def with_stops(table: pd.DataFrame, flips: AnyArray) -> pd.DataFrame:
+    """Return the table with ``stop_flip``, ``stop_time_s`` and ``n_flips_shown``, from what the flips showed.
+
+    A presentation stops with the first flip that shows something else; an omitted flash has no flips and
+    stops where it starts. Rows whose end the flips do not reach stop with the last flip.
+
+    Parameters
+    ----------
+    flips
+        Array of ``FLIP_DTYPE``, one record a flip from flip 0 on.
+    """
+    shown = flips["stimulus"]
+    changes = np.flatnonzero(np.diff(shown)) + 1
+    starts = table["start_flip"].to_numpy()
+    after = np.searchsorted(changes, starts, side="right")
+    last = max(len(flips) - 1, 0)
+    stops = np.append(changes, last)[np.minimum(after, len(changes))]
+    stops = np.where(table["omitted"].to_numpy(), starts, np.maximum(stops, starts))
+    result = table.copy()
+    result["stop_flip"] = np.minimum(stops, last)
+    result["stop_time_s"] = flips["time_s"][result["stop_flip"].to_numpy()] if len(flips) else np.nan
+    result["n_flips_shown"] = result["stop_flip"] - starts
+    return result

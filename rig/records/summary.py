@@ -1,0 +1,252 @@
+"""The session in figures and in words, folded from the log."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from datetime import datetime
+
+import msgspec
+
+from hardware.events import ClockFitted, ControllerFailed, LateFlip
+from rig.log.schema import Entry
+from stages.events import (
+    AlarmCleared,
+    AlarmRaised,
+    BlockKind,
+    BlockStarted,
+    FlashOmitted,
+    FlashShown,
+    Lick,
+    Note,
+    Outcome,
+    RewardArmed,
+    RewardCommanded,
+    RewardConfirmed,
+    RewardFired,
+    RewardKind,
+    SessionEnded,
+    SessionStarted,
+    TrialEnded,
+    TrialOutcome,
+    TrialStarted,
+)
+from stages.metrics import d_prime, rate
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """What a session came to. Rates and d-prime are None where there was no such trial."""
+
+    session_id: str
+    mouse: str
+    stage: str
+    rig: str
+    simulated: bool
+    started_at: str
+    duration_s: float
+    ended: str
+    """How it ended: the reason of ``SessionEnded``, ``crashed``, or ``running``."""
+    why: str
+    block: str | None
+    n_trials: int
+    n_go: int
+    n_catch: int
+    n_hit: int
+    n_miss: int
+    n_false_alarm: int
+    n_correct_reject: int
+    n_auto_rewarded: int
+    n_aborted: int
+    n_incomplete: int
+    hit_rate: float | None
+    false_alarm_rate: float | None
+    d_prime: float | None
+    n_licks: int
+    water_ul: float
+    water_earned_ul: float
+    water_auto_ul: float
+    water_free_ul: float
+    n_rewards: int
+    n_rewards_confirmed: int
+    n_flashes_shown: int
+    n_flashes_omitted: int
+    n_flashes_late: int
+    n_late_flips: int
+    n_refreshes_missed: int
+    clock_drift_ppm: float | None
+    clock_residual_us: float | None
+    alarms: list[str]
+    """All that were raised, in order."""
+    open_alarms: list[str]
+    notes: list[str]
+
+
+class SummaryFold:
+    """The summary from entries, live or from the file."""
+
+    def __init__(self) -> None:
+        self._started: SessionStarted | None = None
+        self._ended: SessionEnded | None = None
+        self._failed: ControllerFailed | None = None
+        self._block: BlockKind | None = None
+        self._outcomes: Counter[Outcome] = Counter()
+        self._n_trials = 0
+        self._n_licks = 0
+        self._n_shown = self._n_omitted = self._n_late_flashes = 0
+        self._n_late_flips = self._n_missed = 0
+        self._rewards: dict[int, tuple[RewardKind, float]] = {}
+        self._water_ul: dict[RewardKind, float] = dict.fromkeys(RewardKind, 0.0)
+        self._n_fired = self._n_confirmed = 0
+        self._clock: ClockFitted | None = None
+        self._alarms: list[str] = []
+        self._open: dict[str, str] = {}
+        self._notes: list[str] = []
+        self._last_s = 0.0
+
+    def feed(self, entry: Entry) -> None:
+        """Take the next entry of the log."""
+        event = entry.event
+        match event:
+            case Lick():
+                self._n_licks += 1
+            case FlashShown():
+                self._n_shown += 1
+                self._n_late_flashes += event.late_refreshes > 0
+                self._last_s = event.time_s
+            case FlashOmitted():
+                self._n_omitted += 1
+            case TrialStarted():
+                self._n_trials += 1
+            case TrialOutcome():
+                self._outcomes[event.outcome] += 1
+            case TrialEnded():
+                self._last_s = event.time_s
+            case RewardArmed():
+                self._rewards[event.reward] = RewardKind.EARNED, event.volume_ul
+            case RewardCommanded():
+                self._rewards[event.reward] = event.kind, event.volume_ul
+            case RewardFired():
+                kind, volume_ul = self._rewards[event.reward]
+                self._water_ul[kind] += volume_ul
+                self._n_fired += 1
+            case RewardConfirmed():
+                self._n_confirmed += 1
+            case LateFlip():
+                self._n_late_flips += 1
+                self._n_missed += event.n_missed
+            case ClockFitted():
+                self._clock = event
+            case BlockStarted():
+                self._block = event.block
+                self._last_s = event.time_s
+            case AlarmRaised():
+                self._alarms.append(f"{event.alarm}: {event.what}")
+                self._open[event.alarm] = event.what
+            case AlarmCleared():
+                self._open.pop(event.alarm, None)
+            case Note():
+                self._notes.append(f"{event.time_s:.0f} s, {event.who}: {event.text}")
+            case SessionStarted():
+                self._started = event
+            case SessionEnded():
+                self._ended, self._last_s, self._block = event, event.time_s, None
+            case ControllerFailed():
+                self._failed = event
+            case _:
+                pass
+
+    def summary(self, *, running: bool = False) -> Summary:
+        """Return the summary as things stand; ``running`` tells a log in the making from a crashed one."""
+        started = self._started
+        if started is None:
+            raise ValueError("the log has not begun")
+        n = self._outcomes
+        n_go, n_catch = n[Outcome.HIT] + n[Outcome.MISS], n[Outcome.FALSE_ALARM] + n[Outcome.CORRECT_REJECT]
+        hit_rate, false_alarm_rate = rate(n[Outcome.HIT], n_go), rate(n[Outcome.FALSE_ALARM], n_catch)
+        if self._ended is not None:
+            ended, why = self._ended.reason.value, f"{self._ended.why} ({self._ended.who})"
+        elif running and self._failed is None:
+            ended, why = "running", ""
+        else:
+            ended = "crashed"
+            why = self._failed.what if self._failed is not None else "the log breaks off without an end"
+        return Summary(
+            session_id=started.session_id,
+            mouse=started.mouse,
+            stage=started.stage,
+            rig=started.rig,
+            simulated=started.simulated,
+            started_at=started.started_at,
+            duration_s=self._last_s,
+            ended=ended,
+            why=why,
+            block=self._block.value if self._block is not None else None,
+            n_trials=self._n_trials,
+            n_go=n_go,
+            n_catch=n_catch,
+            n_hit=n[Outcome.HIT],
+            n_miss=n[Outcome.MISS],
+            n_false_alarm=n[Outcome.FALSE_ALARM],
+            n_correct_reject=n[Outcome.CORRECT_REJECT],
+            n_auto_rewarded=n[Outcome.AUTO_REWARDED],
+            n_aborted=n[Outcome.ABORTED],
+            n_incomplete=self._n_trials - sum(n.values()) + n[Outcome.INCOMPLETE],
+            hit_rate=_or_none(hit_rate),
+            false_alarm_rate=_or_none(false_alarm_rate),
+            d_prime=_or_none(d_prime(hit_rate, false_alarm_rate)),
+            n_licks=self._n_licks,
+            water_ul=sum(self._water_ul.values()),
+            water_earned_ul=self._water_ul[RewardKind.EARNED],
+            water_auto_ul=self._water_ul[RewardKind.AUTO],
+            water_free_ul=self._water_ul[RewardKind.FREE],
+            n_rewards=self._n_fired,
+            n_rewards_confirmed=self._n_confirmed,
+            n_flashes_shown=self._n_shown,
+            n_flashes_omitted=self._n_omitted,
+            n_flashes_late=self._n_late_flashes,
+            n_late_flips=self._n_late_flips,
+            n_refreshes_missed=self._n_missed,
+            clock_drift_ppm=self._clock.drift_ppm if self._clock is not None else None,
+            clock_residual_us=self._clock.residual_us if self._clock is not None else None,
+            alarms=list(self._alarms),
+            open_alarms=[f"{name}: {what}" for name, what in self._open.items()],
+            notes=list(self._notes),
+        )
+
+
+def in_words(s: Summary, *, damage: list[str] | None = None) -> str:
+    """Return the summary as an operator would tell it."""
+    when = datetime.fromisoformat(s.started_at).strftime("%Y-%m-%d %H:%M")
+    minutes = s.duration_s / 60
+    simulated = ", simulated" if s.simulated else ""
+    lines = [
+        f"{s.mouse}, {s.stage}, on {s.rig}{simulated}, {when}, {minutes:.1f} min.",
+        f"Ended: {s.ended.replace('_', ' ')}" + (f", {s.why}." if s.why else "."),
+        f"{s.n_trials} trials: {s.n_hit} hits and {s.n_miss} misses on {s.n_go} go trials, "
+        f"{s.n_false_alarm} false alarms and {s.n_correct_reject} correct rejects on {s.n_catch} catch trials, "
+        f"{s.n_auto_rewarded} auto-rewarded, {s.n_aborted} aborted"
+        + (f", {s.n_incomplete} incomplete." if s.n_incomplete else "."),
+        f"Hit rate {_figure(s.hit_rate)}, false-alarm rate {_figure(s.false_alarm_rate)}, "
+        f"d-prime {_figure(s.d_prime)} over the session.",
+        f"{s.water_ul / 1000:.3f} mL of water in {s.n_rewards} rewards (earned {s.water_earned_ul:g} uL, auto "
+        f"{s.water_auto_ul:g} uL, free {s.water_free_ul:g} uL), {s.n_rewards_confirmed} confirmed by the echo; "
+        f"{s.n_licks} licks.",
+        f"{s.n_flashes_shown} flashes shown, {s.n_flashes_omitted} omitted, {s.n_flashes_late} late; "
+        f"{s.n_late_flips} late flips ({s.n_refreshes_missed} refreshes missed).",
+    ]
+    if s.clock_drift_ppm is not None and s.clock_residual_us is not None:
+        lines.append(
+            f"Card clock {s.clock_drift_ppm:+.1f} ppm against the host, residual {s.clock_residual_us:.1f} us."
+        )
+    lines += [f"ALARM {alarm}." for alarm in s.alarms]
+    lines += [f"Note, {note}" for note in s.notes]
+    lines += [f"Damage: {what}." for what in damage or []]
+    return "\n".join(lines)
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"
