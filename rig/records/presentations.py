@@ -48,6 +48,18 @@ class PresentationRow:
 class PresentationsFold:
     """Presentations from entries, live or from the file."""
 
+    TAKES = (
+        FlashPlanned,
+        FlashShown,
+        FlashOmitted,
+        TrialStarted,
+        TrialEnded,
+        Change,
+        ShamChange,
+        BlockStarted,
+        SessionStarted,
+    )
+
     def __init__(self) -> None:
         self.rows: list[PresentationRow] = []
         self._stimuli: list[Stimulus] = []
@@ -56,7 +68,7 @@ class PresentationsFold:
         self._trial = -1
 
     def feed(self, entry: Entry) -> None:
-        """Take the next entry of the log."""
+        """Take the next entry of the log; entries that are not in ``TAKES`` change nothing."""
         event = entry.event
         match event:
             case FlashPlanned():

@@ -84,6 +84,28 @@ class Summary(msgspec.Struct, kw_only=True):
 class SummaryFold:
     """The summary from entries, live or from the file."""
 
+    TAKES = (
+        Lick,
+        FlashShown,
+        FlashOmitted,
+        TrialStarted,
+        TrialOutcome,
+        TrialEnded,
+        RewardArmed,
+        RewardCommanded,
+        RewardFired,
+        RewardConfirmed,
+        LateFlip,
+        ClockFitted,
+        BlockStarted,
+        AlarmRaised,
+        AlarmCleared,
+        Note,
+        SessionStarted,
+        SessionEnded,
+        ControllerFailed,
+    )
+
     def __init__(self) -> None:
         self._started: SessionStarted | None = None
         self._ended: SessionEnded | None = None
@@ -104,7 +126,7 @@ class SummaryFold:
         self._last_s = 0.0
 
     def feed(self, entry: Entry) -> None:
-        """Take the next entry of the log."""
+        """Take the next entry of the log; entries that are not in ``TAKES`` change nothing."""
         event = entry.event
         match event:
             case Lick():

@@ -57,6 +57,19 @@ class TrialRow:
 class TrialsFold:
     """Trials from entries, live or from the file."""
 
+    TAKES = (
+        Lick,
+        TrialStarted,
+        Change,
+        ShamChange,
+        TrialOutcome,
+        RewardArmed,
+        RewardCommanded,
+        RewardFired,
+        TrialEnded,
+        SessionStarted,
+    )
+
     def __init__(self) -> None:
         self.rows: list[TrialRow] = []
         self._stimuli: list[Stimulus] = []
@@ -67,7 +80,7 @@ class TrialsFold:
         self._rewards: dict[int, tuple[int, float]] = {}  # reward -> (trial, volume)
 
     def feed(self, entry: Entry) -> None:
-        """Take the next entry of the log."""
+        """Take the next entry of the log; entries that are not in ``TAKES`` change nothing."""
         event = entry.event
         match event:
             case Lick():

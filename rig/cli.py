@@ -1,0 +1,386 @@
+"""The command ``rig``: run a session, command it, look at what it recorded.
+
+Every command prints one clear sentence and exits non-zero when it can't do what was asked.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from platformdirs import user_state_path
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from hardware.protocols import DeviceError
+from hardware.simulated.mice import MouseKind
+from rig.config.files import load_any, load_rig, load_stage, shipped
+from rig.config.load import ConfigError, Problem, nearest
+from rig.log.reader import Tail, read_session
+from rig.log.replay import replay as replay_log
+from rig.log.schema import LogError
+from rig.records.folds import Folds
+from rig.records.products import FIGURE, SUMMARY_TEXT, summarise, write_products
+from rig.records.summary import Summary
+from rig.session.assemble import SessionPlan, folder_name, refuse_misfits
+from rig.session.control import ControlError, Request, Running, Stage, ask, running_sessions
+from rig.session.process import start_process
+from stages.events import SpoutPosition, Verb
+from stages.parameters import StageParameters
+
+app = typer.Typer(
+    help="Run the Visual Behavior change-detection experiment, on a rig or simulated.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+ANSWER_S = 5.0
+"""How long a command to a running session is waited for, and how soon it expires."""
+WATCH_S = 0.1
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+# --- running --------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    *,
+    mouse: Annotated[str, typer.Option(help="The mouse's name, as it will stand in folder and file.")],
+    stage: Annotated[str, typer.Option(help="A stage by name (see [b]rig stages[/b]) or a file of one.")],
+    rig: Annotated[str, typer.Option(help="A rig by name or a file of one.")] = "simulated",
+    seed: Annotated[int | None, typer.Option(help="Seed of all random draws; without it one is drawn.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Simulated time: an hour in about a second.")] = False,
+    minutes: Annotated[float | None, typer.Option(help="Length of the task instead of the stage's.")] = None,
+    simulated_mouse: Annotated[
+        str, typer.Option(help=f"Model mouse: {', '.join(kind.value for kind in MouseKind)}.")
+    ] = MouseKind.PERFECT.value,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Where the session's folder is made.")] = None,
+) -> None:
+    """Run one session from start to end and write its folder.
+
+    The session runs in a process of its own; this one shows how it goes. Ctrl-C stops the session now;
+    [b]rig pause[/b], [b]rig stop[/b] and the others do the rest from another terminal.
+
+    Example: rig run --mouse M1 --stage OPHYS_1_images_A --rig simulated --fast --seed 1
+    """
+    with _sentences():
+        parameters = _with_minutes(load_stage(stage), minutes)
+        config = load_rig(rig)
+        refuse_misfits(parameters, config)
+        _check_name(mouse)
+        session_id = uuid4()
+        parent = out_dir or Path(config.data_dir)
+        folder = parent / folder_name(
+            now=datetime.now(UTC), mouse=mouse, stage=parameters.stage, session_id=session_id
+        )
+        plan = SessionPlan(
+            mouse=mouse,
+            stage=parameters,
+            rig=config,
+            seed=secrets.randbelow(2**32) if seed is None else seed,
+            mouse_kind=_mouse_kind(simulated_mouse),
+            fast=fast,
+            session_id=session_id,
+            folder=folder,
+            who=getpass.getuser(),
+        )
+        out.print(f"[b]{mouse}[/b]  {parameters.stage}  on {config.rig}, seed {plan.seed}")
+        problem = _run_and_watch(plan)
+        if problem is not None:
+            err.print(f"[red]✗[/red] {problem}", markup=True)
+            if not (folder / "events.jsonl").exists():
+                raise typer.Exit(1)
+        log = read_session(folder)
+        write_products(log)
+        out.print((folder / SUMMARY_TEXT).read_text(encoding="utf-8").rstrip(), markup=False)
+        out.print(f"Folder: {folder}\nFigure: {folder / FIGURE}", markup=False)
+        if problem is not None:
+            raise typer.Exit(1)
+
+
+def _run_and_watch(plan: SessionPlan) -> str | None:
+    """Run the session's process and show what its log says; return what went wrong, if anything."""
+    process, pipe = start_process(plan, runtime_dir=_runtime_dir())
+    folds, tail = Folds(), Tail(plan.folder)
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn()
+    total_s = _length_s(plan.stage)
+    problem: str | None = None
+    with Progress(*columns, console=out, transient=True) as progress:
+        bar = progress.add_task("starting", total=total_s, told="")
+        began = False
+        while True:
+            try:
+                alive = process.is_alive()
+                for entry in tail.read():
+                    folds.feed(entry)
+                    began = True
+                if began:
+                    summary = folds.summary.summary(running=True)
+                    progress.update(
+                        bar,
+                        completed=min(summary.duration_s, total_s),
+                        description=(summary.block or "done").replace("_", " "),
+                        told=_told(summary),
+                    )
+                if not alive:
+                    break
+                time.sleep(WATCH_S)
+            except KeyboardInterrupt:
+                progress.update(bar, description="stopping now")  # the session got the same signal
+        process.join()
+    if pipe.poll():
+        problem = pipe.recv()
+    elif process.exitcode:
+        problem = f"the session's process ended with code {process.exitcode}; what it recorded is in {plan.folder}"
+    return problem
+
+
+def _told(s: Summary) -> str:
+    rates = "d′ --" if s.d_prime is None else f"d′ {s.d_prime:.2f}"
+    alarms = f"  ▲ {len(s.open_alarms)} ALARM" if s.open_alarms else ""
+    return (
+        f"{s.n_trials} trials  {s.n_hit} hit {s.n_miss} miss {s.n_false_alarm} FA {s.n_correct_reject} CR "
+        f"{s.n_aborted} aborted  {rates}  {s.water_ul / 1000:.3f} mL{alarms}"
+    )
+
+
+def _length_s(p: StageParameters) -> float:
+    movie_s = p.movie.n_frames * p.movie.n_repeats / p.movie.frame_rate_hz if p.movie is not None else 0.0
+    return p.gray_before_s + p.task_duration_min * 60 + p.gray_after_s + movie_s
+
+
+def _with_minutes(p: StageParameters, minutes: float | None) -> StageParameters:
+    if minutes is None:
+        return p
+    if minutes <= 0:
+        raise ConfigError([Problem("--minutes", 1, "", f"{minutes:g} is no length of a task; give minutes above 0")])
+    return p.model_copy(update={"task_duration_min": minutes})
+
+
+def _check_name(mouse: str) -> None:
+    if not mouse or not all(c.isalnum() or c in "-." for c in mouse):
+        raise ConfigError(
+            [Problem("--mouse", 1, "", f"{mouse!r} can't stand in a folder's name; use letters, digits, - and .")]
+        )
+
+
+def _mouse_kind(name: str) -> MouseKind:
+    try:
+        return MouseKind(name)
+    except ValueError as error:
+        known = [kind.value for kind in MouseKind]
+        raise ConfigError(
+            [Problem("--simulated-mouse", 1, "", f"there is no model mouse {name!r}; {nearest(name, known)}")]
+        ) from error
+
+
+# --- commanding -------------------------------------------------------------------------------------
+
+ForMouse = Annotated[str | None, typer.Option("--mouse", help="Which session, if several run on this machine.")]
+
+
+@app.command()
+def pause(mouse: ForMouse = None) -> None:
+    """Pause the running session when its trial has ended: gray, the task's clock stands."""
+    _command(mouse, Verb.PAUSE)
+
+
+@app.command()
+def resume(mouse: ForMouse = None) -> None:
+    """Go on after a pause, on the next place of the grid of flashes."""
+    _command(mouse, Verb.RESUME)
+
+
+@app.command()
+def stop(
+    mouse: ForMouse = None, why: Annotated[str, typer.Option(help="Reason, for the log.")] = ""
+) -> None:
+    """Stop the running session when its trial has ended; the closing blocks follow."""
+    _command(mouse, Verb.STOP, text=why)
+
+
+@app.command("stop-now")
+def stop_now(
+    mouse: ForMouse = None, why: Annotated[str, typer.Option(help="Reason, for the log.")] = ""
+) -> None:
+    """End the running session at once."""
+    _command(mouse, Verb.STOP_NOW, text=why)
+
+
+@app.command()
+def reward(
+    mouse: ForMouse = None,
+    volume_ul: Annotated[float | None, typer.Option(help="Volume; without it the stage's auto reward.")] = None,
+) -> None:
+    """Give a free reward now. It never counts as a trial's."""
+    _command(mouse, Verb.REWARD, volume_ul=volume_ul)
+
+
+@app.command()
+def note(text: str, mouse: ForMouse = None) -> None:
+    """Write a remark into the session's log."""
+    _command(mouse, Verb.NOTE, text=text)
+
+
+@app.command()
+def spout(
+    position: Annotated[SpoutPosition, typer.Argument(help="at_mouse or retracted")], mouse: ForMouse = None
+) -> None:
+    """Move the lick spout."""
+    _command(mouse, Verb.SPOUT, position=position)
+
+
+def _command(
+    mouse: str | None,
+    verb: Verb,
+    *,
+    text: str = "",
+    volume_ul: float | None = None,
+    position: SpoutPosition | None = None,
+) -> None:
+    with _sentences():
+        running = _which(mouse)
+        request = Request(
+            id=str(uuid4()),
+            verb=verb,
+            who=getpass.getuser(),
+            expires_at=time.time() + ANSWER_S,
+            text=text,
+            volume_ul=volume_ul,
+            position=position,
+        )
+        for reply in ask(running, request, timeout_s=ANSWER_S):
+            if reply.stage is Stage.REFUSED:
+                err.print(f"{running.mouse}: refused, {reply.what}", markup=False)
+                raise typer.Exit(1)
+            if reply.stage is Stage.APPLIED:
+                out.print(f"{running.mouse}: {reply.what}", markup=False)
+
+
+def _which(mouse: str | None) -> Running:
+    sessions = running_sessions(_runtime_dir())
+    chosen = [session for session in sessions if mouse is None or session.mouse == mouse]
+    if len(chosen) == 1:
+        return chosen[0]
+    if not sessions:
+        raise ControlError("no session runs on this machine under this user; start one with rig run")
+    names = ", ".join(session.mouse for session in sessions)
+    if not chosen:
+        raise ControlError(f"no session of {mouse} runs; running: {names}")
+    raise ControlError(f"several sessions run ({names}); say which with --mouse")
+
+
+def _runtime_dir() -> Path:
+    return user_state_path("open-vision-rig") / "running"
+
+
+# --- looking ----------------------------------------------------------------------------------------
+
+SessionFolder = Annotated[Path, typer.Argument(help="The session's folder.", show_default=False)]
+
+
+@app.command()
+def replay(session: SessionFolder) -> None:
+    """Feed a session's recorded inputs to the task again and compare its decisions byte by byte."""
+    with _sentences():
+        log = read_session(session)
+        result = replay_log(log)
+        if result.difference is not None:
+            err.print(f"{session}: after {result.n_decisions} equal decisions,\n{result.difference}", markup=False)
+            raise typer.Exit(1)
+        out.print(
+            f"{result.n_decisions} decisions from {result.n_inputs} inputs, byte for byte as recorded.", markup=False
+        )
+        for damage in log.damage:
+            out.print(f"Damage: {damage}", markup=False)
+
+
+@app.command()
+def summary(
+    session: SessionFolder,
+    as_json: Annotated[bool, typer.Option("--json", help="Figures for a program instead of words.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Write tables, summary and figure beside the log.")] = False,
+) -> None:
+    """Say what a session came to; works on a running or crashed one too."""
+    with _sentences():
+        log = read_session(session)
+        figures, words = summarise(log)
+        if as_json:
+            out.print(json.dumps({name: getattr(figures, name) for name in figures.__struct_fields__}, indent=2), markup=False)
+        else:
+            out.print(words, markup=False)
+        if write:
+            for path in write_products(log):
+                out.print(str(path), markup=False)
+
+
+@app.command()
+def validate(
+    files: Annotated[list[Path], typer.Argument(help="Files of rigs, stages or image sets.")],
+) -> None:
+    """Check configuration files; print every problem with its line."""
+    failed = False
+    for path in files:
+        try:
+            load_any(path)
+            out.print(f"{path}: fine", markup=False)
+        except ConfigError as error:
+            failed = True
+            err.print(str(error), markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def stages() -> None:
+    """List the stages and rigs that ship with the program."""
+    for kind in ("stages", "rigs"):
+        for name in shipped(kind):
+            out.print(f"{kind[:-1]}  {name}", markup=False)
+
+
+@app.command()
+def bench(
+    as_json: Annotated[bool, typer.Option("--json", help="Figures for a program instead of a table.")] = False,
+    seconds: Annotated[float, typer.Option(help="How long the loop runs in real time.")] = 60.0,
+) -> None:
+    """Measure what a session costs: an hour in fast mode, a step in real time, memory."""
+    from rig.bench import measure, table  # noqa: PLC0415 - only this command needs it
+
+    with _sentences():
+        figures = measure(real_time_s=seconds)
+        if as_json:
+            out.print(json.dumps(figures, indent=2), markup=False)
+        else:
+            out.print(table(figures))
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Turn every error that we know into its sentence and exit code 1."""
+    try:
+        yield
+    except (ConfigError, LogError, DeviceError, ControlError) as error:
+        err.print(str(error), markup=False)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        err.print(f"{where}{error.strerror or error}; look at the disk and the folder's permissions", markup=False)
+        raise typer.Exit(1) from error

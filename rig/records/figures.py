@@ -1,0 +1,149 @@
+"""The session in one picture: licks around changes, rates, running, water, frame intervals.
+
+Drawn without a display. Outcomes differ by marker as well as by colour.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from hardware.arrays import AnyArray, FloatArray
+from rig.records.running import speed_cm_s
+from stages.metrics import d_prime
+
+BEFORE_S, AFTER_S = 2.0, 4.0
+"""What the raster shows around the change."""
+ROLLING_TRIALS = 100
+"""Completed trials a rolling rate is taken over, as AllenSDK does (TASK_FACTS 4.2)."""
+SMOOTH_S = 1.0
+OUTCOMES = {
+    "hit": ("#0072b2", "o"),
+    "miss": ("#d55e00", "x"),
+    "false_alarm": ("#cc79a7", "^"),
+    "correct_reject": ("#009e73", "s"),
+    "auto_rewarded": ("#e69f00", "D"),
+}
+"""Colours of Okabe and Ito, told apart by the colour-blind."""
+
+
+def draw_session(
+    *, title: str, trials: pd.DataFrame, flips: AnyArray, refresh_hz: float, response_window_s: tuple[float, float]
+) -> Figure:
+    """Return the figure of a session.
+
+    Parameters
+    ----------
+    trials
+        As ``TrialsFold.table`` returns them.
+    flips
+        Array of ``FLIP_DTYPE``.
+    """
+    figure = Figure(figsize=(13, 8.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=13)
+    grid = figure.add_gridspec(4, 2, width_ratios=(1.0, 1.15))
+    raster = figure.add_subplot(grid[:, 0])
+    rates = figure.add_subplot(grid[0, 1])
+    running = figure.add_subplot(grid[1, 1], sharex=rates)
+    water = figure.add_subplot(grid[2, 1], sharex=rates)
+    intervals = figure.add_subplot(grid[3, 1])
+    _raster(raster, trials, response_window_s)
+    _rates(rates, trials)
+    _running(running, flips)
+    _water(water, trials)
+    _intervals(intervals, flips, refresh_hz)
+    last_min = float(flips["time_s"][-1]) / 60 if len(flips) else 1.0
+    rates.set_xlim(0, max(last_min, 0.1))
+    return figure
+
+
+def save_session_figure(figure: Figure, path: Path) -> None:
+    """Write the figure as a PNG."""
+    figure.savefig(path, dpi=110)
+
+
+def _raster(ax: Axes, trials: pd.DataFrame, response_window_s: tuple[float, float]) -> None:
+    """Draw each completed trial's licks against its change, trials from top to bottom."""
+    completed = trials[trials["change_time_s"].notna()]
+    ax.axvspan(*response_window_s, color="0.9", zorder=0)
+    ax.axvline(0, color="0.3", lw=0.8)
+    for outcome, (colour, marker) in OUTCOMES.items():
+        x: list[float] = []
+        y: list[int] = []
+        rows = np.flatnonzero((completed["outcome"] == outcome).to_numpy())
+        for row in rows.tolist():
+            licks = np.asarray(completed["lick_times_s"].iloc[row]) - completed["change_time_s"].iloc[row]
+            licks = licks[(licks >= -BEFORE_S) & (licks <= AFTER_S)]
+            x += licks.tolist()
+            y += [row] * len(licks)
+        ax.plot(x, y, "|", color=colour, ms=3.5, mew=0.9)
+        name = outcome.replace("_", " ")
+        ax.plot(np.full(len(rows), AFTER_S + 0.12), rows, marker, color=colour, ms=3, ls="", clip_on=False, label=f"{name} ({len(rows)})")
+    ax.set(
+        xlim=(-BEFORE_S, AFTER_S),
+        ylim=(max(len(completed), 1) - 0.5, -0.5),
+        xlabel="time from change or sham change (s)",
+        ylabel="completed trial",
+        title="licks (response window shaded)",
+    )
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), fontsize=8, ncol=3, markerscale=1.6, frameon=False)
+    if completed.empty:
+        ax.text(0.5, 0.5, "no completed trial", transform=ax.transAxes, ha="center")
+
+
+def _rates(ax: Axes, trials: pd.DataFrame) -> None:
+    done = trials[~trials["aborted"] & (trials["outcome"] != "incomplete")]
+    minutes = done["change_time_s"] / 60
+    hit = done["hit"].astype(float).where(done["go"]).rolling(ROLLING_TRIALS, min_periods=1).mean()
+    false_alarm = done["false_alarm"].astype(float).where(done["catch"]).rolling(ROLLING_TRIALS, min_periods=1).mean()
+    ax.plot(minutes, hit, color=OUTCOMES["hit"][0], label="hit rate")
+    ax.plot(minutes, false_alarm, color=OUTCOMES["false_alarm"][0], ls="--", label="false-alarm rate")
+    ax.set(ylim=(-0.05, 1.05), ylabel="rate", title=f"rolling over {ROLLING_TRIALS} completed trials")
+    right = ax.twinx()
+    values = [d_prime(h, f) for h, f in zip(hit, false_alarm, strict=True)]
+    right.plot(minutes, values, color="0.45", lw=1, ls=":", label="d′")
+    right.set(ylim=(-1, 5), ylabel="d′ (dotted)")
+    ax.legend(fontsize=8, loc="center right")
+
+
+def _running(ax: Axes, flips: AnyArray) -> None:
+    if len(flips) > 2:
+        speed = speed_cm_s(flips)
+        every = max(1, round(len(flips) / max(float(flips["time_s"][-1]), 1e-9) * SMOOTH_S))
+        n = len(speed) // every * every
+        mean = np.nanmean(speed[:n].reshape(-1, every), axis=1) if n and not np.isnan(speed).all() else np.empty(0)
+        ax.plot(flips["time_s"][:n:every][: len(mean)] / 60, mean, color="0.2", lw=0.6)
+    ax.set(ylabel="speed (cm/s)", title=f"running, mean of every {SMOOTH_S:g} s")
+
+
+def _water(ax: Axes, trials: pd.DataFrame) -> None:
+    given = trials[trials["reward_time_s"].notna()].sort_values("reward_time_s")
+    ax.step(
+        np.concatenate([[0.0], given["reward_time_s"] / 60]),
+        np.concatenate([[0.0], given["reward_volume_ul"].cumsum() / 1000]),
+        where="post",
+        color="#0072b2",
+    )
+    ax.set(ylabel="water (mL)", xlabel="session time (min)", title="water given in trials")
+
+
+def _intervals(ax: Axes, flips: AnyArray, refresh_hz: float) -> None:
+    intervals_ms: FloatArray = np.diff(flips["time_s"]) * 1000
+    nominal_ms = 1000 / refresh_hz
+    edges = np.arange(0, 5.01, 0.02) * nominal_ms
+    counts, _ = np.histogram(np.minimum(intervals_ms, edges[-1] - 1e-9), edges)
+    ax.stairs(counts, edges, fill=True, color="0.35")
+    ax.set_yscale("symlog", linthresh=1)
+    n_late = int((flips["n_missed"] > 0).sum())
+    ax.set(
+        xlabel=f"frame interval (ms); nominal {nominal_ms:.2f} ms, 5 refreshes and more in the last bin",
+        ylabel="flips",
+        title=f"frame intervals, {n_late} late",
+        xlim=(0, edges[-1]),
+    )

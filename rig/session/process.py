@@ -1,0 +1,110 @@
+"""A session in a process of its own, so that nothing else can slow it.
+
+``run_plan`` is what that process does: log, command socket, loop, in real time or fast. Processes start by
+spawn, as on Windows. Whoever started it only watches the log; it may die without harm to the session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+
+from hardware.protocols import Command, DeviceError
+from rig.config.load import ConfigError
+from rig.log.schema import LogError
+from rig.log.writer import Log, LogThread, LogWriter
+from rig.session.assemble import SessionPlan, assembled
+from rig.session.control import ControlServer
+from rig.session.loop import Observer
+from rig.session.realtime import real_time
+from stages.events import SessionEnded, Verb
+
+
+def run_plan(
+    plan: SessionPlan, *, runtime_dir: Path, observer: Observer | None = None
+) -> SessionEnded:
+    """Run a session in this process to its end.
+
+    Parameters
+    ----------
+    observer
+        Told of every entry as it is logged: tests.
+
+    Raises
+    ------
+    ConfigError, DeviceError, LogError
+        The session could not be started, or the card vanished while it was.
+    """
+    observers = () if observer is None else (observer,)
+    if plan.fast:
+        writer = LogWriter(plan.folder)
+        with contextlib.closing(writer), real_time(), assembled(plan, log=writer, observers=observers) as loop:
+            return loop.run()
+    server = ControlServer(
+        runtime_dir=runtime_dir,
+        session_id=str(plan.session_id),
+        mouse=plan.mouse,
+        stage=plan.stage.stage,
+        folder=plan.folder,
+    )
+    with contextlib.closing(server), contextlib.closing(LogThread(LogWriter(plan.folder))) as log:
+        return _paced(plan, log, server, observers)
+
+
+def _paced(plan: SessionPlan, log: Log, server: ControlServer, observers: tuple[Observer, ...]) -> SessionEnded:
+    with (
+        real_time(),
+        _signals(server, plan.who),
+        assembled(plan, log=log, commands=server, observers=observers) as loop,
+    ):
+        return loop.run()
+
+
+def start_process(plan: SessionPlan, *, runtime_dir: Path) -> tuple[BaseProcess, Connection]:
+    """Start a session's process; return it and the pipe on which it says how it ended.
+
+    The pipe carries ``None`` when all went well, else one sentence.
+    """
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(plan, runtime_dir, sender), name=f"session {plan.label}")
+    process.start()
+    sender.close()
+    return process, receiver
+
+
+def _child(plan: SessionPlan, runtime_dir: Path, sender: Connection) -> None:
+    try:
+        run_plan(plan, runtime_dir=runtime_dir)
+    except (ConfigError, DeviceError, LogError) as error:
+        sender.send(str(error))
+    except OSError as error:
+        sender.send(f"{plan.folder}: {error.strerror or error}; look at the disk and the folder's permissions")
+    else:
+        sender.send(None)
+    finally:
+        sender.close()
+
+
+@contextlib.contextmanager
+def _signals(server: ControlServer, who: str) -> Iterator[None]:
+    """Turn an interrupt or a request to terminate into stop-now."""
+
+    def stop_now(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        server.put(Command(id=name, who=who, verb=Verb.STOP_NOW.value, text=f"stopped by {name}"))
+
+    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {
+        number: signal.signal(number, stop_now) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
