@@ -57,6 +57,7 @@ class FlashedStimulus:
         self._trial = trial
         self._grid = Cadence(first=NEVER, cycle=cycle_refreshes, on=on_refreshes)
         self._k = 0
+        self._onset = NEVER  # of grid point _k
         self._flash = -1
         self._stimulus = GRAY
         self._planned: FlashPlanned | None = None
@@ -64,14 +65,16 @@ class FlashedStimulus:
 
     def begin(self, *, refresh: int) -> None:  # noqa: D102 - see TaskStimulus
         self._grid = Cadence(first=refresh, cycle=self._cycle, on=self._on_refreshes)
+        self._go_to(self._k)
 
     def skip_to(self, *, refresh: int) -> None:  # noqa: D102
-        self._k = max(self._k, self._grid.at_or_after(refresh))
+        self._go_to(max(self._k, self._grid.at_or_after(refresh)))
 
     def observe(self, *, refresh: int, time_s: float, out: list[Event]) -> bool:  # noqa: D102
-        planned, self._planned = self._planned, None
+        planned = self._planned
         if planned is None:
             return False
+        self._planned = None
         if planned.omitted:
             out.append(FlashOmitted(flash=planned.flash, time_s=time_s))
         else:
@@ -96,30 +99,34 @@ class FlashedStimulus:
     def plan(self, *, refresh: int, running: bool, out: list[Event]) -> int:  # noqa: D102
         if self._stimulus != GRAY and refresh >= self._off_refresh:
             self._stimulus, self._off_refresh = GRAY, NEVER
-        if running and refresh >= self._grid.onset(self._k):
+        if running and refresh >= self._onset:
             self._plan_flash(refresh, out)
         return self._stimulus
 
     def due_refresh(self, *, refresh: int, running: bool) -> int:  # noqa: D102
         if self._planned is not None:
             return refresh + 1
-        due = self._off_refresh - 1
-        return min(due, self._grid.onset(self._k) - 1) if running else due
+        if running and self._onset < self._off_refresh:
+            return self._onset - 1
+        return self._off_refresh - 1
 
     @property
     def is_gray(self) -> bool:  # noqa: D102
         return self._stimulus == GRAY and self._planned is None
 
+    def _go_to(self, k: int) -> None:
+        self._k, self._onset = k, self._grid.onset(k)
+
     def _plan_flash(self, refresh: int, out: list[Event]) -> None:
         for _ in range(self._grid.still_showable(refresh) - self._k):
             self._flash += 1
-            self._k += 1
+            self._go_to(self._k + 1)
             out.append(FlashLost(flash=self._flash))
-        onset = self._grid.onset(self._k)
+        onset = self._onset
         if refresh < onset:
             return
         self._flash += 1
-        self._k += 1
+        self._go_to(self._k + 1)
         state, draws = self._trial.state, self._trial.draws
         change_flash = NEVER
         if state.phase is Phase.BEFORE_CHANGE and state.draw is not None:

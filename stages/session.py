@@ -89,9 +89,10 @@ class Session:
         self.block: BlockKind | None = None
         self.finished = False
         self._block_ends = NEVER
-        self._task_began = NEVER
+        self._task_ends = NEVER
+        self._cut_refresh = NEVER  # a trial that still runs is cut then
         self._pause_began = NEVER
-        self._paused_refreshes = 0
+        self._is_running = False
         self._pause_asked_by: str | None = None
         self._resume_asked_by: str | None = None
         self._end: tuple[EndReason, str, str] | None = None
@@ -111,11 +112,9 @@ class Session:
     def advance(self, *, refresh: int, time_s: float, trial_ended: bool, out: list[Event]) -> None:
         """Judge the limits and move from block to block."""
         if self.block is None:
-            position = SpoutPosition.RETRACTED if self._p.passive else SpoutPosition.AT_MOUSE
-            out.append(SpoutCommanded(position=position))
-            self._enter(BlockKind.GRAY_BEFORE, time_s, out)
-            self._block_ends = refresh + self._gray_before
-            self._stimulus.begin(refresh=max(self._block_ends, refresh + 1))
+            self._begin(refresh, time_s, out)
+        if not (trial_ended or self._is_asked or refresh >= self._block_ends or refresh >= self._cut_refresh):
+            return
         if self._cut_now:
             self._cut(time_s, out)
             return
@@ -131,17 +130,17 @@ class Session:
             for command in self._waiting_free:
                 self._give_free(command, time_s, out)
             self._waiting_free.clear()
+        self._is_running = self._running()
         if self._cut_now or self.finished:
             return GRAY
         target = refresh + 1
-        if self._movie is not None:
-            if self.block is BlockKind.MOVIE:
-                return self._movie[0] if target < self._block_ends else GRAY
-            if self.block is BlockKind.GRAY_AFTER and target >= self._block_ends:
-                return self._movie[0]
         if self.block in _CLOSING:
-            return GRAY
-        return self._stimulus.plan(refresh=target, running=self._running, out=out)
+            if self._movie is None:
+                return GRAY
+            in_movie = self.block is BlockKind.MOVIE
+            shows_movie = target < self._block_ends if in_movie else target >= self._block_ends
+            return self._movie[0] if shows_movie else GRAY
+        return self._stimulus.plan(refresh=target, running=self._is_running, out=out)
 
     def due_refresh(self, *, refresh: int) -> int:
         """Return the refresh at which blocks or stimulus next want a step."""
@@ -150,13 +149,12 @@ class Session:
         ends = self._block_ends - 1 if refresh < self._block_ends - 1 else self._block_ends
         if self.block in _CLOSING:
             return ends
-        due = min(ends, self._stimulus.due_refresh(refresh=refresh, running=self._running))
+        due = self._stimulus.due_refresh(refresh=refresh, running=self._is_running)
         if self.block is BlockKind.TASK:
-            if not self._trial.waiting:
-                due = min(due, self._task_began + self._paused_refreshes + self._task_refreshes + self._overrun)
-            elif self._end is not None or self._pause_asked_by is not None:
-                due = refresh + 1
-        return due
+            if self._is_asked and self._trial.waiting:
+                return refresh + 1
+            return due if due < self._cut_refresh else self._cut_refresh
+        return due if due < ends else ends
 
     # --- told by the step -----------------------------------------------------------------------
 
@@ -259,19 +257,31 @@ class Session:
     # --- inside ---------------------------------------------------------------------------------
 
     @property
+    def _is_asked(self) -> bool:
+        """Whether an end, a pause or its end was asked for and waits for its moment."""
+        return self._end is not None or self._pause_asked_by is not None or self._resume_asked_by is not None
+
+    def _begin(self, refresh: int, time_s: float, out: list[Event]) -> None:
+        position = SpoutPosition.RETRACTED if self._p.passive else SpoutPosition.AT_MOUSE
+        out.append(SpoutCommanded(position=position))
+        self._enter(BlockKind.GRAY_BEFORE, time_s, out)
+        self._block_ends = refresh + self._gray_before
+        self._stimulus.begin(refresh=max(self._block_ends, refresh + 1))
+
     def _running(self) -> bool:
-        """Whether new stimuli of the task may come."""
+        """Return whether new stimuli of the task may come."""
+        if not self._is_asked:
+            return self.block is BlockKind.TASK or self.block is BlockKind.GRAY_BEFORE
         if self._end is not None or self.block not in (BlockKind.GRAY_BEFORE, BlockKind.TASK):
             return self._end is not None and self.block is BlockKind.TASK and not self._trial.waiting
         return self._pause_asked_by is None or not (self._trial.waiting or self.block is BlockKind.GRAY_BEFORE)
 
     def _judge_limits(self, refresh: int, time_s: float, trial_ended: bool, out: list[Event]) -> None:
-        left = self._task_began + self._paused_refreshes + self._task_refreshes - refresh
-        if not trial_ended and not self._trial.waiting and left <= -self._overrun:
+        if not trial_ended and not self._trial.waiting and refresh >= self._cut_refresh:
             self._trial.cut(time_s=time_s, out=out)
             trial_ended = True
         if trial_ended and self._end is None:
-            if left <= 0:
+            if refresh >= self._task_ends:
                 self._end = (EndReason.TIME, "task", f"{self._p.task_duration_min:g} min of task are over")
             elif self._ledger.dispensed_ul >= self._p.volume_limit_ul:
                 self._end = (
@@ -287,7 +297,8 @@ class Session:
             case BlockKind.GRAY_BEFORE if self._end is not None and quiet:
                 self._close(refresh, time_s, out)
             case BlockKind.GRAY_BEFORE if refresh >= self._block_ends:
-                self._task_began, self._block_ends = refresh, NEVER
+                self._block_ends = NEVER
+                self._let_task_end(refresh + self._task_refreshes)
                 self._leave(time_s, out)
                 self._enter(BlockKind.TASK, time_s, out)
             case BlockKind.TASK if self._end is not None and quiet:
@@ -303,7 +314,7 @@ class Session:
             case BlockKind.PAUSE if self._resume_asked_by is not None:
                 out.append(Resumed(who=self._resume_asked_by))
                 self._resume_asked_by = None
-                self._paused_refreshes += refresh - self._pause_began
+                self._let_task_end(self._task_ends + refresh - self._pause_began)
                 self._stimulus.skip_to(refresh=refresh + 1)
                 self._leave(time_s, out)
                 self._enter(BlockKind.TASK, time_s, out)
@@ -322,6 +333,9 @@ class Session:
             case _:
                 return False
         return True
+
+    def _let_task_end(self, refresh: int) -> None:
+        self._task_ends, self._cut_refresh = refresh, refresh + self._overrun
 
     def _close(self, refresh: int, time_s: float, out: list[Event]) -> None:
         self._leave(time_s, out)

@@ -43,7 +43,7 @@ from stages.timing import whole_refreshes
 from stages.trial import TrialAutomaton, TrialRules
 from stimuli.spec import Grating, Gray, NaturalImage, NaturalMovie, Stimulus
 
-_ACTIONS = (RewardArmed, RewardWithdrawn, RewardCommanded, SpoutCommanded)
+_ACTIONS = frozenset((RewardArmed, RewardWithdrawn, RewardCommanded, SpoutCommanded))
 
 
 class At(msgspec.Struct, frozen=True, gc=False):
@@ -63,8 +63,8 @@ class Outputs(msgspec.Struct, gc=False):
     """
 
     frame: int
-    events: list[Event]
-    actions: list[Action]
+    events: Sequence[Event]
+    actions: Sequence[Action]
     due_refresh: int
     due_s: float
     finished: bool
@@ -160,6 +160,7 @@ class Task:
                 self._stimulus = StaticStimulus(trial=self.trial)
         self._frame = GRAY
         self._due_refresh = 0
+        self._trial_due_refresh = 0
         self._due_s = math.inf
         movie = next((i for i, s in enumerate(stimuli) if isinstance(s, NaturalMovie)), None)
         movie_stimulus = stimuli[movie] if movie is not None else None
@@ -175,27 +176,14 @@ class Task:
 
     def step(self, at: At, inputs: Sequence[InputEvent]) -> Outputs:
         """Return what follows from the flip ``at`` and what has arrived since the last step."""
-        if not inputs and at.refresh < self._due_refresh and at.time_s < self._due_s:
-            return Outputs(self._frame, [], [], self._due_refresh, self._due_s, finished=False)
+        refresh, time_s = at.refresh, at.time_s
+        if not inputs and refresh < self._due_refresh and time_s < self._due_s:
+            return Outputs(self._frame, (), (), self._due_refresh, self._due_s, False)
         out: list[Event] = []
         trial, session, stimulus = self.trial, self.session, self._stimulus
-        refresh, time_s = at.refresh, at.time_s
-        licks: list[Lick] = []
-        rewards: list[RewardDisarmed | RewardFired | RewardFailed] = []
-        for event in inputs:
-            if isinstance(event, Lick):
-                licks.append(event)
-            elif isinstance(event, RewardDisarmed | RewardFired | RewardFailed):
-                rewards.append(event)
-            elif isinstance(event, CommandReceived):
-                session.command(event, refresh=refresh, time_s=time_s, out=out)
-            elif isinstance(event, DeviceFault | DeviceRecovered):
-                session.device(event, out=out)
-            elif isinstance(event, SpoutMoved):
-                session.spout_moved(event)
-            elif isinstance(event, RewardConfirmed):
-                self.ledger.take(event)
-        trial_ended = trial.run_out(refresh=refresh, time_s=time_s, out=out)
+        licks, rewards = self._sort(inputs, at, out) if inputs else ((), ())
+        trial_is_due = refresh >= self._trial_due_refresh or time_s >= self._due_s
+        trial_ended = trial_is_due and trial.run_out(refresh=refresh, time_s=time_s, out=out)
         session.advance(refresh=refresh, time_s=time_s, trial_ended=trial_ended, out=out)
         may_start = stimulus.observe(refresh=refresh, time_s=time_s, out=out)
         if may_start and trial.waiting and session.may_start_trial:
@@ -204,13 +192,40 @@ class Task:
             trial.lick(lick_time_s=lick.time_s, refresh=refresh, out=out)
         for result in rewards:
             session.reward_result(result, out=out)
-        trial.auto_reward_due(refresh=refresh, out=out)
-        trial.close_window(time_s=time_s, out=out)
+        if trial_is_due or out:
+            trial.auto_reward_due(refresh=refresh, out=out)
+            trial.close_window(time_s=time_s, out=out)
         self._frame = session.plan(refresh=refresh, time_s=time_s, out=out)
-        self._due_refresh = max(refresh + 1, min(session.due_refresh(refresh=refresh), trial.due_refresh()))
-        self._due_s = trial.due_s()
-        actions = [event for event in out if isinstance(event, _ACTIONS)]
-        return Outputs(self._frame, out, actions, self._due_refresh, self._due_s, session.finished)
+        if trial_is_due or out or inputs:  # otherwise nothing happened to the trial
+            self._trial_due_refresh, self._due_s = trial.due_refresh(), trial.due_s()
+        due_refresh = session.due_refresh(refresh=refresh)
+        if self._trial_due_refresh < due_refresh:
+            due_refresh = self._trial_due_refresh
+        self._due_refresh = due_refresh if due_refresh > refresh else refresh + 1
+        actions = [event for event in out if type(event) in _ACTIONS] if out else ()
+        return Outputs(self._frame, out, actions, self._due_refresh, self._due_s, session.finished)  # type: ignore[arg-type]
+
+    def _sort(
+        self, inputs: Sequence[InputEvent], at: At, out: list[Event]
+    ) -> tuple[list[Lick], list[RewardDisarmed | RewardFired | RewardFailed]]:
+        """Return licks and results of rewards, whose turn comes later in the step; see to the rest at once."""
+        session = self.session
+        licks: list[Lick] = []
+        rewards: list[RewardDisarmed | RewardFired | RewardFailed] = []
+        for event in inputs:
+            if isinstance(event, Lick):
+                licks.append(event)
+            elif isinstance(event, RewardDisarmed | RewardFired | RewardFailed):
+                rewards.append(event)
+            elif isinstance(event, CommandReceived):
+                session.command(event, refresh=at.refresh, time_s=at.time_s, out=out)
+            elif isinstance(event, DeviceFault | DeviceRecovered):
+                session.device(event, out=out)
+            elif isinstance(event, SpoutMoved):
+                session.spout_moved(event)
+            elif isinstance(event, RewardConfirmed):
+                self.ledger.take(event)
+        return licks, rewards
 
 
 __all__ = ["GRAY", "At", "Outputs", "Task", "stimuli_of"]

@@ -169,16 +169,12 @@ class TrialAutomaton:
     def due_refresh(self) -> int:
         """Return the refresh at which a counted time of this trial runs out."""
         s = self.state
-        match s.phase:
-            case Phase.TIMEOUT:
-                return s.last_lick_refresh + self.rules.timeout_refreshes
-            case Phase.RESPONSE | Phase.AFTER_WINDOW:
-                due = s.change_refresh + self.rules.end_after_change_refreshes if s.phase is _P.AFTER_WINDOW else NEVER
-                if s.auto_reward_is_due:
-                    due = min(due, s.change_refresh + self.rules.auto_delay_refreshes)
-                return due
-            case _:
-                return NEVER
+        if s.phase is Phase.TIMEOUT:
+            return s.last_lick_refresh + self.rules.timeout_refreshes
+        due = s.change_refresh + self.rules.end_after_change_refreshes if s.phase is Phase.AFTER_WINDOW else NEVER
+        if s.auto_reward_is_due:
+            due = min(due, s.change_refresh + self.rules.auto_delay_refreshes)
+        return due
 
     def due_s(self) -> float:
         """Return the session time at which the response window can be closed, or infinity."""
