@@ -188,12 +188,8 @@ class SimulatedCard:
 
     def next_due_s(self) -> float:
         """See ``EdgeSource.next_due_s``."""
-        due_s = min(self.mouse.next_lick_s(), self._gone_at_s)
-        if not self._stuck:
-            due_s = min(due_s, self._stuck_at_s)
-        for due in self._dues:
-            due_s = min(due_s, due())
-        return due_s
+        fault_s = self._gone_at_s if self._stuck else min(self._gone_at_s, self._stuck_at_s)
+        return min(self.mouse.next_lick_s(), fault_s, *[due() for due in self._dues])
 
     def flush(self) -> None:
         """See ``EdgeSource.flush``."""

@@ -121,7 +121,7 @@ class PerfectMouse(_Mouse):
         if identity == GRAY_IDENTITY:
             return
         if self._identity not in (None, identity):
-            reaction_s = float(np.clip(self._rng.normal(REACTION_S, REACTION_SD_S), 0.2, 0.7))
+            reaction_s = min(max(self._rng.normal(REACTION_S, REACTION_SD_S), 0.2), 0.7)
             self._will_lick(host_s + reaction_s)
         self._identity = identity
 

@@ -130,14 +130,16 @@ class SimulatedValve:
 
     def _lick(self, lick_s: float, ticks: int) -> None:
         """Both paths see the lick; the counter decides."""
+        armed = self._armed
+        if armed is None or not armed.opens_ticks <= ticks <= armed.closes_ticks:
+            return
         starts = []
         if "card" in self._paths:
             starts.append((lick_s, "card"))
         if "software" in self._paths:
             starts.append((lick_s + float(self._rng.uniform(*SOFTWARE_LATENCY_S)), "software"))
         for host_s, path in sorted(starts):
-            armed = self._armed
-            if armed is not None and armed.opens_ticks <= ticks <= armed.closes_ticks:
+            if self._armed is armed:  # nothing has paid this lick yet
                 self._start(armed.reward, armed.open_s, host_s=host_s, lick_ticks=ticks, path=path)
 
     def _start(self, reward: int, open_s: float, *, host_s: float, lick_ticks: int, path: str) -> bool:

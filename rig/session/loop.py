@@ -56,7 +56,7 @@ from stages.events import (
     SpoutPosition,
     Verb,
 )
-from stages.task import At, Task
+from stages.task import At, Outputs, Task
 from stimuli.screen import Flip, Screen
 
 HEALTH_REFRESHES = 60
@@ -125,6 +125,8 @@ class Loop:
         self._dead: set[str] = set()
         self._owed: list[InputEvent] = []
         self._inputs_due_s = -math.inf
+        self._inputs_changed = True
+        self._frame = 0
         self._ending: SessionEnded | None = None
         self._map: ClockMap
         self._flush_flip = 1
@@ -160,52 +162,63 @@ class Loop:
     # --- one step ---------------------------------------------------------------------------------
 
     def _one_step(self, flip: Flip) -> Flip:
-        d = self._devices
         begun_s = self._clock.now_s()
-        healthy_at = self._health_refresh
+        number, refresh, host_s = flip
         inputs, self._owed = self._owed, []
-        if flip.host_s >= self._inputs_due_s:
+        if host_s >= self._inputs_due_s:
             self._poll(flip, inputs)
-        if flip.refresh >= healthy_at:
-            self._health_refresh = flip.refresh - flip.refresh % HEALTH_REFRESHES + HEALTH_REFRESHES
+            self._inputs_changed = True
+        if refresh >= self._health_refresh:
+            self._health_refresh = refresh - refresh % HEALTH_REFRESHES + HEALTH_REFRESHES
             self._watch(flip, inputs)
-        for event in inputs:
-            self._record(flip, event)
-        out = self._task.step(At(flip.flip, flip.refresh, self._map.session_s(flip.host_s)), inputs)
-        for decision in out.events:
-            self._record(flip, decision)
-            if isinstance(decision, CommandApplied):
-                d.commands.answer(command=decision.command, applied=True, what=decision.what)
-            elif isinstance(decision, CommandRefused):
-                d.commands.answer(command=decision.command, applied=False, what=decision.why)
-            elif isinstance(decision, SessionEnded):
-                self._ending = decision
-        for action in out.actions:
-            self._act(action, flip)
+        if inputs:
+            self._record_all(flip, inputs)
+        out = self._task.step(At(number, refresh, self._map.session_s(host_s)), inputs)
+        if out.events:
+            self._follow(out, flip)
         if out.finished:
             return flip
-        if self._stepping or out.actions or self._owed:
-            until_flip = flip.flip + 1
-        else:
-            until_flip = self._flush_flip
-        self._inputs_due_s = until_host_s = min(
-            d.edges.next_due_s(), d.spout.next_due_s(), d.commands.next_due_s()
-        )
+        if self._inputs_changed:
+            self._inputs_due_s = self._next_input_s()
+        until_flip = number + 1 if self._stepping or out.actions or self._owed else self._flush_flip
+        until_host_s = self._inputs_due_s
         if out.due_s < math.inf:
             until_host_s = min(until_host_s, self._map.host_s(out.due_s))
+        self._inputs_changed = out.frame != self._frame  # a model mouse may answer what it is shown
+        self._frame = out.frame
         took_s = self._clock.now_s() - begun_s
         self._step_s.append(took_s)
         if self._on_step is not None:
             self._on_step(took_s)
-        flip = d.screen.advance(
+        flip = self._devices.screen.advance(
             stimulus=out.frame,
-            until_refresh=min(out.due_refresh, self._health_refresh),
+            until_refresh=out.due_refresh if out.due_refresh < self._health_refresh else self._health_refresh,
             until_host_s=until_host_s,
             until_flip=until_flip,
         )
         if flip.flip >= self._flush_flip:
             self._flush(flip)
         return flip
+
+    def _follow(self, out: Outputs, flip: Flip) -> None:
+        """Record what the task decided, answer operators, have devices act."""
+        commands = self._devices.commands
+        self._record_all(flip, out.events)
+        for decision in out.events:
+            if isinstance(decision, CommandApplied):
+                commands.answer(command=decision.command, applied=True, what=decision.what)
+            elif isinstance(decision, CommandRefused):
+                commands.answer(command=decision.command, applied=False, what=decision.why)
+            elif isinstance(decision, SessionEnded):
+                self._ending = decision
+        for action in out.actions:
+            self._act(action, flip)
+            self._inputs_changed = True
+
+    def _next_input_s(self) -> float:
+        """Return the host time before which no device has anything to say."""
+        d = self._devices
+        return min(d.edges.next_due_s(), d.spout.next_due_s(), d.commands.next_due_s())
 
     def _poll(self, flip: Flip, inputs: list[InputEvent]) -> None:
         """Add everything that has arrived since the last step."""
@@ -429,7 +442,12 @@ class Loop:
         into.append(DeviceFault(device=error.device, what=error.what, remedy=error.remedy, time_s=time_s))
 
     def _record(self, flip: Flip, event: AnyEvent) -> None:
-        entry = Entry(flip.flip, flip.refresh, event)
-        self._log.append(entry)
-        for observer in self._observers:
-            observer(entry)
+        self._record_all(flip, (event,))
+
+    def _record_all(self, flip: Flip, events: Sequence[AnyEvent]) -> None:
+        append, observers = self._log.append, self._observers
+        for event in events:
+            entry = Entry(flip.flip, flip.refresh, event)
+            append(entry)
+            for observer in observers:
+                observer(entry)

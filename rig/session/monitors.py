@@ -56,6 +56,8 @@ class LickLineMonitor(Monitor):
     def tick(self, *, now_ticks: int, ticks_per_s: int, time_s: float) -> Iterable[FaultEvent]:
         """Judge the line."""
         high_s = 0.0 if self._rose_ticks is None else (now_ticks - self._rose_ticks) / ticks_per_s
+        if (high_s > LICK_LINE_HIGH_S) == self._faulty:
+            return ()
         return self.judge(
             faulty=high_s > LICK_LINE_HIGH_S,
             what=f"the lick line has been high for {high_s:.1f} s",
@@ -85,6 +87,8 @@ class WheelMonitor(Monitor):
     def tick(self, *, time_s: float) -> Iterable[FaultEvent]:
         """Judge the signal."""
         still_s = self._seen_s - self._moved_s
+        if (still_s > WHEEL_STILL_S) == self._faulty:
+            return ()
         return self.judge(
             faulty=still_s > WHEEL_STILL_S,
             what=f"the wheel's signal has not moved by a digit for {still_s:.1f} s",
@@ -112,6 +116,8 @@ class SpoutMonitor(Monitor):
     def tick(self, *, time_s: float) -> Iterable[FaultEvent]:
         """Judge the stage."""
         under_way_s = 0.0 if self._sent_s is None else time_s - self._sent_s
+        if (under_way_s > SPOUT_ARRIVES_S) == self._faulty:
+            return ()
         return self.judge(
             faulty=under_way_s > SPOUT_ARRIVES_S,
             what=f"the spout has not arrived at {self._to} after {under_way_s:.1f} s",
