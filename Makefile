@@ -1,0 +1,88 @@
+# Everything a developer or the integration server does, from a bare machine with Python 3.11, make and git.
+# Recipes are for POSIX shells; on Windows install with: py -3.11 -m pip install -c constraints.txt -e .[dev]
+
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CREATED := $(VENV)/.stamp-created
+RUNTIME := $(VENV)/.stamp-runtime
+DEV := $(VENV)/.stamp-dev
+
+DEMO_DIR := demo-sessions
+DEMO := --mouse demo --stage OPHYS_1_images_A --rig simulated_imaging --simulated-mouse perfect --fast --seed 1
+
+.PHONY: help venv demo lint test soak clean
+
+help: ## List these targets.
+	@echo "Targets:"
+	@sed -n 's/^\([a-z-]*\):.*## /  \1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do \
+	    printf '%-8s %s\n' "$$name" "$$what"; done
+
+venv: $(DEV) ## Make .venv with the program and all its checks.
+
+demo: $(RUNTIME) ## Run a simulated session in seconds and say where its folder is.
+	$(BIN)/rig run $(DEMO) --out $(DEMO_DIR)
+	@echo "The session's folder: $$(ls -td $(DEMO_DIR)/*/ | head -n 1)"
+
+lint: $(DEV) ## Check format, style, types and import contracts.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## Run lint, then every test but the slow ones.
+	$(BIN)/pytest -n 2 -m "not slow"
+
+soak: $(DEV) ## Run the slow tests.
+	@found=0; $(BIN)/pytest -m slow --collect-only -q >/dev/null 2>&1 || found=$$?; \
+	if [ $$found -eq 5 ]; then echo "No test is marked slow: nothing to soak."; \
+	else set -x; RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 -m slow --timeout 3000; fi
+
+clean: ## Remove .venv, caches, builds and the demo's sessions.
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(DEMO_DIR)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The first Python that fits makes the environment. Debian keeps the means to do so in a package of its own.
+$(CREATED):
+	@python=; for candidate in python3.11 python3 python3.12; do \
+	    if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; \
+	    then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo "No Python 3.11 or 3.12 here: install one (Debian: apt-get install python3.11 python3.11-venv)." >&2; \
+	    exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	    package=python$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv; \
+	    if ! command -v apt-get >/dev/null; then \
+	        echo "$$python lacks venv or ensurepip: install them, then run make again." >&2; exit 1; \
+	    fi; \
+	    sudo=; if [ "$$(id -u)" -ne 0 ]; then sudo=sudo; fi; \
+	    echo "Installing the Debian package $$package: $$python lacks ensurepip."; \
+	    $$sudo apt-get update -qq; \
+	    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$package; \
+	fi; \
+	echo "Making $(VENV) with $$($$python --version)."; \
+	rm -rf $(VENV); \
+	$$python -m venv $(VENV)
+	@echo "Installing into $(VENV): pip, the version in constraints.txt."
+	@$(PIP) install --quiet --upgrade -c constraints.txt pip
+	@touch $@
+
+$(RUNTIME): pyproject.toml constraints.txt | $(CREATED)
+	@echo "Installing into $(VENV): open-vision-rig and the libraries it runs on, versions in constraints.txt."
+	@$(PIP) install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(CREATED)
+	@echo "Installing into $(VENV): open-vision-rig, its libraries and its checks (ruff, mypy, import-linter, pytest,"
+	@echo "hypothesis and others), versions in constraints.txt. The first time takes a minute or two."
+	@$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	@touch $(RUNTIME) $@
