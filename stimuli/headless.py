@@ -7,6 +7,7 @@ What the monitor does on a refresh (jitter, a missed flip) is a pure function of
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -170,28 +171,34 @@ class VirtualScreen(_Headless):
         if self._next - self._first >= len(self._host_list):
             self._more()
         i = self._next - self._first
+        stop = False
         if stimulus != self._stimulus:
             self._stimulus = stimulus
             self._shown.new(flip=self._next, refresh=self._refresh_list[i], stimulus=stimulus)
             stop = self._observer(self._host_list[i], stimulus)
-        else:
-            stop = False
         if not stop:
-            while True:
-                j = min(
-                    bisect_left(self._refresh_list, until_refresh, i),
-                    bisect_left(self._host_list, until_host_s, i),
-                    max(i, until_flip - self._first),
-                )
-                if j < len(self._host_list):
-                    break
-                self._more()
-                i = self._next - self._first
-            i = j
-        self._next = self._first + i + 1
+            i = self._reaching(until_refresh, until_host_s, until_flip)
+        flip = self._first + i
+        self._next = flip + 1
         host_s = self._host_list[i]
         self._clock.sleep_until(host_s)
-        return Flip(self._first + i, self._refresh_list[i], host_s)
+        return Flip(flip, self._refresh_list[i], host_s)
+
+    def _reaching(self, until_refresh: int, until_host_s: float, until_flip: int) -> int:
+        """Return where in the arrays the first flip stands, the next or later, that reaches a limit."""
+        while True:
+            i = self._next - self._first
+            last = until_flip - self._first
+            if last <= i:
+                return i
+            if last > len(self._host_list):
+                last = len(self._host_list)
+            j = bisect_left(self._refresh_list, until_refresh, i, last)
+            if until_host_s < math.inf:
+                j = bisect_left(self._host_list, until_host_s, i, j)
+            if j < len(self._host_list):
+                return j
+            self._more()
 
     def take(self) -> FlipRows:
         """See ``Screen.take``."""
@@ -206,9 +213,11 @@ class VirtualScreen(_Headless):
         times_s = times_s[flips]
         kept = self._taken - self._first
         self._first = self._taken
+        refresh = self._tracker.flips(times_s)
         self._host_s = np.concatenate([self._host_s[kept:], times_s])
-        self._refresh = np.concatenate([self._refresh[kept:], self._tracker.flips(times_s)])
-        self._host_list, self._refresh_list = self._host_s.tolist(), self._refresh.tolist()
+        self._refresh = np.concatenate([self._refresh[kept:], refresh])
+        self._host_list = self._host_list[kept:] + times_s.tolist()
+        self._refresh_list = self._refresh_list[kept:] + refresh.tolist()
 
 
 class PacedScreen(_Headless):

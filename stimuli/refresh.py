@@ -21,7 +21,8 @@ LONGEST_TRUSTED = 4
 
 ON_TIME = 0.4
 """A deviation below this share of a period can't be a late flip."""
-_BLOCK = 512
+_ONE_BY_ONE = 128
+"""A stretch this short with a late flip in it is counted flip by flip."""
 # The loop as a filter from deviations of a free-running clock to the tracked ones, all flips on time.
 _NUMERATOR = (1.0, -2.0, 1.0)
 _DENOMINATOR = (1.0, PHASE_GAIN + PERIOD_GAIN - 2.0, 1.0 - PHASE_GAIN)
@@ -65,15 +66,22 @@ class RefreshTracker:
         linear filter. The indices are those of ``flip`` called one by one (tested).
         """
         indices = np.empty(len(times_s), np.int64)
-        for start in range(0, len(times_s), _BLOCK):
-            block = times_s[start : start + _BLOCK]
-            if not self._on_time(block, indices[start : start + len(block)]):
-                indices[start : start + len(block)] = [self.flip(time_s) for time_s in block.tolist()]
+        self._fill(times_s, indices)
         return indices
+
+    def _fill(self, times_s: FloatArray, indices: IntArray) -> None:
+        """Count a stretch at once; halve one with a late flip in it until that is a short one."""
+        n = len(times_s)
+        if n <= _ONE_BY_ONE:
+            if not self._on_time(times_s, indices):
+                indices[:] = [self.flip(time_s) for time_s in times_s.tolist()]
+        elif not self._on_time(times_s, indices):
+            self._fill(times_s[: n // 2], indices[: n // 2])
+            self._fill(times_s[n // 2 :], indices[n // 2 :])
 
     def _on_time(self, times_s: FloatArray, indices: IntArray) -> bool:
         """Fill ``indices`` if every flip of the block came with the very next refresh."""
-        if self.refresh < 0:
+        if self.refresh < 0 or not len(times_s):
             return False
         steps = np.arange(1, len(times_s) + 1)
         open_loop = times_s - (self._smoothed_s + steps * self.period_s)

@@ -51,7 +51,7 @@ class SimulatedWheel:
         turns = self._card.mouse.distance_cm(host_s - self._card.start_host_s) / (2 * math.pi * RADIUS_CM)
         noise_v = self._rng.normal(0.0, NOISE_V, (2, len(host_s)))
         supply_v = SUPPLY_V + noise_v[0]
-        signal_v = np.clip((turns % 1.0) * SUPPLY_V + noise_v[1], 0.0, 5.0)
+        signal_v = np.clip((turns - np.floor(turns)) * SUPPLY_V + noise_v[1], 0.0, 5.0)
         frozen = host_s >= self._frozen_at_s
         if frozen.any():
             first = int(np.argmax(frozen))

@@ -324,9 +324,11 @@ class Loop:
         )
 
     def _poll_slow(self, flip: Flip) -> None:
-        for device in (self._devices.microscope, self._devices.cameras):
-            for state in device.poll() if device is not None else ():
-                self._record(flip, state)
+        d = self._devices
+        if d.microscope is not None:
+            self._record_all(flip, d.microscope.poll())
+        if d.cameras is not None:
+            self._record_all(flip, d.cameras.poll())
 
     def _flush(self, flip: Flip) -> None:
         """Give the frame pulses, read the wheel, hand the columns of these flips to the log."""
