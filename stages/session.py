@@ -151,7 +151,7 @@ class Session:
             return ends
         due = self._stimulus.due_refresh(refresh=refresh, running=self._is_running)
         if self.block is BlockKind.TASK:
-            if self._is_asked and self._trial.waiting:
+            if not self._is_running:  # what was asked for may come with any flip now
                 return refresh + 1
             return due if due < self._cut_refresh else self._cut_refresh
         return due if due < ends else ends
@@ -270,7 +270,7 @@ class Session:
 
     def _running(self) -> bool:
         """Return whether new stimuli of the task may come."""
-        if not self._is_asked:
+        if self._end is None and self._pause_asked_by is None:
             return self.block is BlockKind.TASK or self.block is BlockKind.GRAY_BEFORE
         if self._end is not None or self.block not in (BlockKind.GRAY_BEFORE, BlockKind.TASK):
             return self._end is not None and self.block is BlockKind.TASK and not self._trial.waiting

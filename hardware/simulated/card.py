@@ -32,6 +32,7 @@ ALIGN_INTERVAL_S = (5.0, 15.0)
 """Alignment pulses come at random intervals, so that a stretch of them fits in one place only."""
 ALIGN_WIDTH_S = 0.01
 
+_MASKS = {line: line.mask for line in Line}
 LickWatcher = Callable[[float, int], None]
 Train = Callable[[float, float], FloatArray]
 
@@ -121,7 +122,7 @@ class SimulatedCard:
     def toggle(self, line: Line, *, host_s: float) -> int:
         """Change a line's level at a host time; return the ticks."""
         ticks = self.card_clock.ticks(host_s)
-        self._rare.append((ticks, line.mask))
+        self._rare.append((ticks, _MASKS[line]))
         return ticks
 
     def untoggle(self, line: Line, *, host_s: float) -> bool:
@@ -188,8 +189,12 @@ class SimulatedCard:
 
     def next_due_s(self) -> float:
         """See ``EdgeSource.next_due_s``."""
+        due_s = self.mouse.next_lick_s()
+        for due in self._dues:
+            if (other_s := due()) < due_s:
+                due_s = other_s
         fault_s = self._gone_at_s if self._stuck else min(self._gone_at_s, self._stuck_at_s)
-        return min(self.mouse.next_lick_s(), fault_s, *[due() for due in self._dues])
+        return due_s if due_s < fault_s else fault_s
 
     def flush(self) -> None:
         """See ``EdgeSource.flush``."""
