@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from uuid import UUID
@@ -271,6 +272,7 @@ def task_of(started: SessionStarted) -> Task:
     )
 
 
+@cache
 def code_version() -> str:
     """Return the program's version, with the commit when it runs from a checkout."""
     here = Path(rig.__file__).parent.parent
@@ -289,6 +291,7 @@ def code_version() -> str:
     return f"{rig.__version__}+{commit}"
 
 
+@cache
 def _versions() -> dict[str, str]:
     found = {}
     for name in VERSIONS_OF:

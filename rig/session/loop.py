@@ -129,7 +129,9 @@ class Loop:
         self._frame = 0
         self._ending: SessionEnded | None = None
         self._map: ClockMap
+        self._time_s = 0.0
         self._flush_flip = 1
+        self._health_refresh = 0
         self._fit_flip = FIRST_FIT_FLIPS
         self._pair_host_s: list[FloatArray] = []
         self._pair_ticks: list[IntArray] = []
@@ -173,7 +175,7 @@ class Loop:
             self._watch(flip, inputs)
         if inputs:
             self._record_all(flip, inputs)
-        out = self._task.step(At(number, refresh, self._map.session_s(host_s)), inputs)
+        out = self._task.step(At(number, refresh, self._time_s), inputs)
         if out.events:
             self._follow(out, flip)
         if out.finished:
@@ -192,10 +194,11 @@ class Loop:
             self._on_step(took_s)
         flip = self._devices.screen.advance(
             stimulus=out.frame,
-            until_refresh=out.due_refresh if out.due_refresh < self._health_refresh else self._health_refresh,
+            until_refresh=min(out.due_refresh, self._health_refresh),
             until_host_s=until_host_s,
             until_flip=until_flip,
         )
+        self._time_s = self._map.session_s(flip.host_s)  # before a new fit: flips.bin holds the same number
         if flip.flip >= self._flush_flip:
             self._flush(flip)
         return flip
@@ -203,7 +206,7 @@ class Loop:
     def _follow(self, out: Outputs, flip: Flip) -> None:
         """Record what the task decided, answer operators, have devices act."""
         commands = self._devices.commands
-        self._record_all(flip, out.events)
+        self._record_all(flip, out.events)  # type: ignore[arg-type]
         for decision in out.events:
             if isinstance(decision, CommandApplied):
                 commands.answer(command=decision.command, applied=True, what=decision.what)
@@ -229,8 +232,7 @@ class Loop:
                 if edge.rising:
                     self._n_licks += 1
                     inputs.append(Lick(time_s=self._map.seconds(edge.ticks), ticks=edge.ticks))
-            for report in d.valve.poll():
-                inputs.append(self._reward_event(report))
+            inputs.extend(self._reward_event(report) for report in d.valve.poll())
             for arrival in d.spout.poll():
                 self._spout.arrived()
                 inputs.append(
@@ -239,7 +241,7 @@ class Loop:
                     )
                 )
         except DeviceError as error:
-            self._fault(error, inputs, self._map.session_s(flip.host_s))
+            self._fault(error, inputs, self._time_s)
         for command in d.commands.poll():
             inputs.append(
                 CommandReceived(
@@ -274,7 +276,7 @@ class Loop:
     def _act(self, action: Action, flip: Flip) -> None:
         """Have a device carry out a decision; a failure comes back as an input of the next step."""
         d = self._devices
-        time_s = self._map.session_s(flip.host_s)
+        time_s = self._time_s
         try:
             match action:
                 case RewardArmed():
@@ -300,7 +302,7 @@ class Loop:
 
     def _watch(self, flip: Flip, inputs: list[InputEvent]) -> None:
         """Judge the monitors, ask the slow devices, say how the session fares."""
-        time_s = self._map.session_s(flip.host_s)
+        time_s = self._time_s
         inputs += self._lick_line.tick(now_ticks=self._map.ticks(time_s), ticks_per_s=TICKS_PER_S, time_s=time_s)
         inputs += self._wheel.tick(time_s=time_s)
         inputs += self._spout.tick(time_s=time_s)
@@ -403,7 +405,6 @@ class Loop:
                 remedy="check the wire from the frame-pulse output to its input line",
             )
         self._map = ClockMap(host_s=flip.host_s, ticks=int(first[0]))
-        self._health_refresh = 0
         self._record(flip, self._started(flip.host_s))
         signal_v, supply_v = d.encoder.read(host_s=rows.host_s)
         record = np.zeros(len(rows.refresh), FLIP_DTYPE)

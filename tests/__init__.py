@@ -1,0 +1,1 @@
+"""The tests: they mirror the packages, with contracts, properties and whole sessions beside them."""

@@ -1,0 +1,154 @@
+"""Builders: a scenario in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from hardware.protocols import Command
+from hardware.simulated.mice import ModelMouse, MouseKind, ScriptedMouse
+from rig.config.files import load_rig, load_stage
+from rig.config.rig import RigConfig
+from rig.log.reader import SessionLog
+from rig.log.schema import Entry, decode
+from rig.log.writer import Log, MemoryLog
+from rig.records.folds import Folds
+from rig.session.assemble import SessionPlan, assembled
+from rig.session.control import ScriptedCommands
+from stages.events import Event, SessionEnded, SessionStarted
+from stages.parameters import StageParameters
+from stimuli.headless import RefreshTrain
+
+GRATINGS, IMAGES = "TRAINING_2_gratings_flashed", "OPHYS_1_images_A"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+"""Recorded data for tests; stands beside the checkout where there is any."""
+
+
+@cache
+def _stage(name: str) -> StageParameters:
+    return load_stage(name)
+
+
+@cache
+def _rig(name: str) -> RigConfig:
+    return load_rig(name)
+
+
+def stage(name: str = IMAGES, **changes: Any) -> StageParameters:
+    """A shipped stage, short, with some of its fields changed (and checked again)."""
+    short = {"task_duration_min": 0.5, "gray_before_s": 0.5, "gray_after_s": 0.5, "movie": None}
+    return StageParameters.model_validate({**_stage(name).model_dump(), **short, **changes})
+
+
+def rig_config(name: str = "simulated", *, behaviour: str = "jittering", **changes: Any) -> RigConfig:
+    """A shipped rig with some of its fields changed."""
+    fields = _rig(name).model_dump()
+    fields["screen"]["behaviour"] = behaviour
+    return RigConfig.model_validate({**fields, **changes})
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A session that was run into memory."""
+
+    log: MemoryLog
+    ended: SessionEnded
+    live: Folds
+    answers: list[tuple[str, bool, str]]
+
+    def all(self, *types: type[Event]) -> list[Any]:
+        """All events of some types, in order."""
+        return [entry.event for entry in self.log.entries if isinstance(entry.event, types)]
+
+    def entries(self, *types: type[Event]) -> list[Entry]:
+        """All entries of events of some types, in order."""
+        return [entry for entry in self.log.entries if isinstance(entry.event, types)]
+
+    def as_read(self) -> SessionLog:
+        """The session as it would be read from its files."""
+        events, _, _ = self.log.all_bytes()
+        lines = events.split(b"\n")[:-1]
+        entries = [decode(line) for line in lines]
+        started = entries[0].event
+        assert isinstance(started, SessionStarted)
+        return SessionLog(
+            folder=Path("memory"),
+            started=started,
+            entries=entries,
+            lines=lines,
+            flips=self.log.all_flips(),
+            damage=[],
+        )
+
+
+def plan(
+    parameters: StageParameters | None = None,
+    config: RigConfig | None = None,
+    *,
+    kind: MouseKind = MouseKind.PERFECT,
+    seed: int = 1,
+    fast: bool = True,
+    folder: Path = Path("memory"),
+) -> SessionPlan:
+    """A session's plan."""
+    return SessionPlan(
+        mouse="M1",
+        stage=parameters or stage(),
+        rig=config or rig_config(),
+        seed=seed,
+        mouse_kind=kind,
+        fast=fast,
+        session_id=UUID(int=1),
+        folder=folder,
+        who="tester",
+    )
+
+
+def run(
+    parameters: StageParameters | None = None,
+    config: RigConfig | None = None,
+    *,
+    kind: MouseKind = MouseKind.PERFECT,
+    licks_s: Sequence[float] | None = None,
+    commands: Sequence[tuple[float, Command]] = (),
+    seed: int = 1,
+    stepping: bool = False,
+    train: RefreshTrain | None = None,
+    log: Log | None = None,
+) -> Ran:
+    """Run a session on a virtual clock; ``licks_s`` replaces the model mouse by a list of licks."""
+    mouse: ModelMouse | None = None
+    if licks_s is not None:
+        mouse = ScriptedMouse(np.random.default_rng(seed), lick_times_s=list(licks_s))
+    kept = MemoryLog()
+    live = Folds()
+    sources: list[ScriptedCommands] = []
+
+    def scripted(clock: Any) -> ScriptedCommands:
+        sources.append(ScriptedCommands(commands, clock=clock))
+        return sources[0]
+
+    with assembled(
+        plan(parameters, config, kind=kind, seed=seed),
+        log=log or kept,
+        commands=scripted,
+        observers=(live.feed,),
+        stepping=stepping,
+        mouse=mouse,
+        train=train,
+        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+    ) as loop:
+        ended = loop.run()
+    return Ran(log=kept, ended=ended, live=live, answers=sources[0].answers)
+
+
+def command(verb: str, *, at_s: float, id: str = "", **fields: Any) -> tuple[float, Command]:
+    """An operator's request at a host time."""
+    return at_s, Command(id=id or f"{verb}@{at_s}", who="operator", verb=verb, **fields)

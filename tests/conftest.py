@@ -1,0 +1,13 @@
+"""Settings for the whole suite: hypothesis draws the same examples on every run unless asked otherwise."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True, "phases": [p for p in Phase if p is not Phase.explain]}
+settings.register_profile("quick", max_examples=30, derandomize=True, **_COMMON)
+settings.register_profile("full", max_examples=400, derandomize=True, **_COMMON)
+settings.register_profile("soak", max_examples=2000, **_COMMON)
+settings.load_profile(os.environ.get("RIG_HYPOTHESIS", "full"))

@@ -1,0 +1,200 @@
+"""What holds for any lick train, on any screen."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.events import (
+    BlockKind,
+    BlockStarted,
+    FlashOmitted,
+    FlashPlanned,
+    FlashShown,
+    Outcome,
+    RewardArmed,
+    RewardCommanded,
+    RewardFired,
+    RewardKind,
+    SessionEnded,
+    TrialEnded,
+    TrialOutcome,
+    TrialStarted,
+)
+from tests.builders import IMAGES, Ran, rig_config, run, stage
+from tests.properties import strategies as draw
+
+CYCLE, ON = 45, 15
+
+
+def check_trials(ran: Ran) -> None:
+    started = [event.trial for event in ran.all(TrialStarted)]
+    assert started == list(range(len(started)))
+    assert [event.trial for event in ran.all(TrialEnded)] == started
+    assert [event.trial for event in ran.all(TrialOutcome)] == started
+
+
+def check_rewards(ran: Ran) -> None:
+    armed = {event.reward: event for event in ran.all(RewardArmed)}
+    commanded = {event.reward: event for event in ran.all(RewardCommanded)}
+    outcomes = {event.trial: event.outcome for event in ran.all(TrialOutcome)}
+    fired = ran.all(RewardFired)
+    assert len({event.reward for event in fired}) == len(fired), "a reward fired twice"
+    in_trials = Counter(
+        (armed.get(event.reward) or commanded[event.reward]).trial
+        for event in fired
+        if (armed.get(event.reward) or commanded[event.reward]).trial >= 0
+    )
+    assert not in_trials or max(in_trials.values()) == 1, "two task rewards in one trial"
+    for event in fired:
+        if (order := armed.get(event.reward)) is not None:
+            assert order.opens_s - 1e-8 <= event.lick_time_s <= order.closes_s + 1e-8
+            assert outcomes[order.trial] is Outcome.HIT
+        elif commanded[event.reward].kind is RewardKind.AUTO:
+            assert outcomes[commanded[event.reward].trial] in (Outcome.AUTO_REWARDED, Outcome.INCOMPLETE)
+
+
+def check_licks(ran: Ran) -> None:
+    rows = ran.live.trials.rows
+    licks = [entry for entry in ran.log.entries if type(entry.event).__name__ == "Lick"]
+    of_trials = Counter(time_s for row in rows for time_s in row.lick_times_s)
+    for entry in licks:
+        inside = bool(rows) and rows[0].start_flip <= entry.flip < rows[-1].end_flip
+        assert of_trials[entry.event.time_s] == int(inside)
+
+
+def check_cadence(ran: Ran) -> None:
+    flips = ran.log.all_flips()
+    refreshes = set(flips["refresh"].tolist())
+    task = [entry.refresh for entry in ran.entries(BlockStarted) if entry.event.block is BlockKind.TASK]
+    planned = ran.all(FlashPlanned)
+    first = planned[0].refresh if planned else 0
+    assert all((event.refresh - first) % CYCLE == 0 for event in planned)
+    assert not planned or task
+    plans = {event.flash: event for event in planned}
+    for entry in ran.entries(FlashShown, FlashOmitted):
+        plan = plans[entry.event.flash]
+        late = entry.refresh - plan.refresh
+        assert late >= 0
+        if late:  # its own refresh, or the one its frame was drawn on, was dropped
+            assert {plan.refresh - 1, plan.refresh} - refreshes
+        assert plan.omitted == isinstance(entry.event, FlashOmitted)
+    shown = flips["stimulus"]
+    for entry in ran.entries(FlashShown):
+        assert shown[entry.flip] == entry.event.stimulus
+        assert entry.flip == 0 or shown[entry.flip - 1] != entry.event.stimulus
+        stop = entry.flip + int(np.argmax(shown[entry.flip :] != entry.event.stimulus))
+        if shown[stop] != entry.event.stimulus and not {plans[entry.event.flash].refresh + ON - 1} - refreshes:
+            assert flips["refresh"][stop] <= plans[entry.event.flash].refresh + ON or stop == entry.flip + 1
+
+
+def check_tables(ran: Ran) -> None:
+    read = ran.as_read()
+    from_file = type(ran.live).of(read.entries)
+    assert from_file.trials.rows == ran.live.trials.rows or _same(from_file.trials.rows, ran.live.trials.rows)
+    assert from_file.presentations.rows == ran.live.presentations.rows
+    assert from_file.summary.summary() == ran.live.summary.summary()
+
+
+def _same(a: list, b: list) -> bool:
+    return repr(a) == repr(b)  # NaN is not equal to itself
+
+
+@given(
+    name=draw.stages,
+    behaviour=draw.screens,
+    licks_s=draw.lick_trains,
+    seed=draw.seeds,
+    warm_up=st.sampled_from([0, 0, 2]),
+    limit_ul=st.sampled_from([5000.0, 15.0]),
+)
+def test_a_session_keeps_its_rules_for_any_lick_train_on_any_screen(
+    name: str, behaviour: str, licks_s: list[float], seed: int, warm_up: int, limit_ul: float
+) -> None:
+    parameters = stage(name, warm_up_trials=warm_up, volume_limit_ul=limit_ul)
+    ran = run(parameters, rig_config(behaviour=behaviour), licks_s=licks_s, seed=seed)
+    check_trials(ran)
+    check_rewards(ran)
+    check_licks(ran)
+    check_cadence(ran)
+    check_tables(ran)
+    assert isinstance(ran.log.entries[-1].event, SessionEnded) or ran.ended is not None
+    assert [e.flip for e in ran.log.entries] == sorted(e.flip for e in ran.log.entries)
+
+
+@given(behaviour=draw.screens, licks_s=draw.lick_trains, seed=draw.seeds)
+def test_no_reward_begins_after_the_trial_in_which_the_limit_was_reached(
+    behaviour: str, licks_s: list[float], seed: int
+) -> None:
+    ran = run(
+        stage(volume_limit_ul=7.0, warm_up_trials=1), rig_config(behaviour=behaviour), licks_s=licks_s, seed=seed
+    )
+    given_ul = 0.0
+    ended_with = None
+    for event in ran.all(RewardArmed, RewardCommanded, RewardFired, TrialEnded, TrialStarted):
+        match event:
+            case RewardFired():
+                given_ul += next(
+                    order.volume_ul for order in ran.all(RewardArmed, RewardCommanded) if order.reward == event.reward
+                )
+            case TrialEnded() if given_ul >= 7.0 and ended_with is None:
+                ended_with = event.trial
+            case TrialStarted() | RewardArmed() | RewardCommanded():
+                assert ended_with is None, "the limit had been reached"
+    if ended_with is not None:
+        assert ran.ended.reason.value == "volume"
+
+
+@given(behaviour=draw.screens, licks_s=draw.lick_trains, seed=draw.seeds, commands=draw.commands)
+def test_a_passive_session_gives_no_water_whatever_is_asked(
+    behaviour: str, licks_s: list[float], seed: int, commands: list
+) -> None:
+    passive = stage(IMAGES, passive=True, warm_up_trials=0, free_reward_after_misses=None)
+    ran = run(passive, rig_config(behaviour=behaviour), licks_s=licks_s, seed=seed, commands=commands)
+    assert not ran.all(RewardArmed, RewardCommanded, RewardFired)
+    check_trials(ran)
+    check_licks(ran)
+
+
+@given(
+    name=draw.stages,
+    behaviour=draw.screens,
+    licks_s=draw.lick_trains,
+    seed=draw.seeds,
+    commands=draw.commands,
+    faults=draw.faults,
+    policies=draw.policies,
+)
+def test_a_session_keeps_its_rules_with_commands_pauses_and_faults(
+    name: str, behaviour: str, licks_s: list[float], seed: int, commands: list, faults: dict, policies: dict
+) -> None:
+    config = rig_config(behaviour=behaviour, faults=faults, policies=policies)
+    ran = run(stage(name, warm_up_trials=1), config, licks_s=licks_s, seed=seed, commands=commands)
+    check_trials(ran)
+    check_rewards(ran)
+    check_licks(ran)
+    check_cadence(ran)
+    check_tables(ran)
+    assert len(ran.answers) == len([c for c in commands if c[0] <= ran.ended.time_s + 1]) or len(ran.answers) <= len(
+        commands
+    )
+
+
+@pytest.mark.parametrize("lag_s", [0.1499, 0.1501, 0.7499, 0.7501])
+def test_the_windows_edges_are_judged_on_the_licks_own_time(lag_s: float) -> None:
+    parameters = stage(warm_up_trials=0, catch={"kind": "walk"})
+    reference = run(parameters, licks_s=[])
+    change = reference.all(RewardArmed)[0]
+    change_s = change.opens_s - 0.15
+    host_s = change_s / (1 + 20e-6)  # the simulated card runs 20 ppm fast
+    ran = run(parameters, licks_s=[host_s + lag_s])
+    paid = any(event.lick_time_s is not None for event in ran.all(RewardFired))
+    assert paid == (0.15 <= lag_s <= 0.75)
+    outcome = next(event for event in ran.all(TrialOutcome) if event.trial == change.trial)
+    assert outcome.outcome is (Outcome.HIT if paid else Outcome.MISS)
+    assert not math.isnan(ran.ended.time_s)
