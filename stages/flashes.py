@@ -48,9 +48,7 @@ class TaskStimulus(Protocol):
 class FlashedStimulus:
     """Flashes on the grid."""
 
-    def __init__(
-        self, *, cycle_refreshes: int, on_refreshes: int, omissions: Omissions, trial: TrialAutomaton
-    ) -> None:
+    def __init__(self, *, cycle_refreshes: int, on_refreshes: int, omissions: Omissions, trial: TrialAutomaton) -> None:
         self._cycle = cycle_refreshes
         self._on_refreshes = on_refreshes
         self._omissions = omissions

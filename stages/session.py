@@ -153,8 +153,8 @@ class Session:
         if self.block is BlockKind.TASK:
             if not self._is_running:  # what was asked for may come with any flip now
                 return refresh + 1
-            return due if due < self._cut_refresh else self._cut_refresh
-        return due if due < ends else ends
+            return min(due, self._cut_refresh)
+        return min(due, ends)
 
     # --- told by the step -----------------------------------------------------------------------
 
@@ -243,7 +243,9 @@ class Session:
         state = self._trial.state
         if isinstance(event, RewardFailed):
             out.append(
-                AlarmRaised(alarm="reward", what=event.why, remedy="look at the spout: water, tubing, valve and its wire")
+                AlarmRaised(
+                    alarm="reward", what=event.why, remedy="look at the spout: water, tubing, valve and its wire"
+                )
             )
         elif not fired and event.reward == state.reward and state.outcome is Outcome.HIT:
             out.append(

@@ -150,9 +150,7 @@ class Task:
             case Flashed(flash_s=flash_s, gray_s=gray_s):
                 on = whole_refreshes(flash_s, refresh_hz=refresh_hz, field="presentation.flash_s")
                 off = whole_refreshes(gray_s, refresh_hz=refresh_hz, field="presentation.gray_s")
-                omissions = Omissions(
-                    probability=parameters.omission_probability, rng=streams.stream("omissions")
-                )
+                omissions = Omissions(probability=parameters.omission_probability, rng=streams.stream("omissions"))
                 self._stimulus = FlashedStimulus(
                     cycle_refreshes=on + off, on_refreshes=on, omissions=omissions, trial=self.trial
                 )

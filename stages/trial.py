@@ -215,9 +215,7 @@ class TrialAutomaton:
             out.append(ShamChange(trial=s.number, time_s=time_s))
             return
         out.append(
-            Change(
-                trial=s.number, from_stimulus=draw.initial_stimulus, to_stimulus=draw.change_stimulus, time_s=time_s
-            )
+            Change(trial=s.number, from_stimulus=draw.initial_stimulus, to_stimulus=draw.change_stimulus, time_s=time_s)
         )
         if draw.auto_rewarded:
             s.auto_reward_is_due = True

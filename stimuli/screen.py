@@ -41,7 +41,7 @@ class Screen(Protocol):
 
     name: str
     rows_per_take: int
-    """How many flips ``take`` is to be asked for at a time: 1 on a screen that keeps real time."""
+    """How many flips ``take`` is to be asked for at a time: 1 where frame pulses must be given flip by flip."""
 
     def open(self) -> Identity:
         """Open the window."""

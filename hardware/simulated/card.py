@@ -170,9 +170,7 @@ class SimulatedCard:
             self._lick_edges.append(Edge(ticks, rising=True))
             for watcher in self._lick_watchers:
                 watcher(lick_s, ticks)
-            self._lick_edges.append(
-                Edge(self.toggle(Line.LICK_SENSOR, host_s=lick_s + contact_s), rising=False)
-            )
+            self._lick_edges.append(Edge(self.toggle(Line.LICK_SENSOR, host_s=lick_s + contact_s), rising=False))
         if now_s >= self._stuck_at_s and not self._stuck:
             self._stuck = True
             ticks = self.toggle(Line.LICK_SENSOR, host_s=self._stuck_at_s)
@@ -194,7 +192,7 @@ class SimulatedCard:
             if (other_s := due()) < due_s:
                 due_s = other_s
         fault_s = self._gone_at_s if self._stuck else min(self._gone_at_s, self._stuck_at_s)
-        return due_s if due_s < fault_s else fault_s
+        return min(due_s, fault_s)
 
     def flush(self) -> None:
         """See ``EdgeSource.flush``."""

@@ -44,9 +44,7 @@ class SimulatedValve:
 
     name = "valve"
 
-    def __init__(
-        self, *, card: SimulatedCard, calibration: ValveCalibration, paths: Sequence[str], seed: int
-    ) -> None:
+    def __init__(self, *, card: SimulatedCard, calibration: ValveCalibration, paths: Sequence[str], seed: int) -> None:
         self._card = card
         self._calibration = calibration
         self._paths = tuple(paths)
@@ -118,9 +116,9 @@ class SimulatedValve:
         """See ``RewardValve.close_now``."""
         self._armed = None
         now_s = self._card.clock.now_s()
-        if self._echo_falls_s is not None and self._echo_falls_s > now_s:
-            if self._card.untoggle(Line.REWARD_ECHO, host_s=self._echo_falls_s):
-                self._card.toggle(Line.REWARD_ECHO, host_s=now_s)
+        falls_s = self._echo_falls_s
+        if falls_s is not None and falls_s > now_s and self._card.untoggle(Line.REWARD_ECHO, host_s=falls_s):
+            self._card.toggle(Line.REWARD_ECHO, host_s=now_s)
         self._echo_falls_s = None
         self._busy_until_s = min(self._busy_until_s, now_s)
 

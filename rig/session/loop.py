@@ -19,6 +19,7 @@ from hardware.clock import TICKS_PER_S, Clock, ClockMap
 from hardware.events import ClockFitted, ControllerFailed, Health, LateFlip
 from hardware.protocols import (
     Cameras,
+    Command,
     CommandSource,
     DeviceError,
     EdgeSource,
@@ -236,23 +237,11 @@ class Loop:
             for arrival in d.spout.poll():
                 self._spout.arrived()
                 inputs.append(
-                    SpoutMoved(
-                        position=SpoutPosition(arrival.position), time_s=self._map.session_s(arrival.host_s)
-                    )
+                    SpoutMoved(position=SpoutPosition(arrival.position), time_s=self._map.session_s(arrival.host_s))
                 )
         except DeviceError as error:
             self._fault(error, inputs, self._time_s)
-        for command in d.commands.poll():
-            inputs.append(
-                CommandReceived(
-                    command=command.id,
-                    verb=Verb(command.verb),
-                    who=command.who,
-                    text=command.text,
-                    volume_ul=command.volume_ul,
-                    position=SpoutPosition(command.position) if command.position is not None else None,
-                )
-            )
+        inputs.extend(_received(command) for command in d.commands.poll())
 
     def _reward_event(self, report: PulseReport) -> InputEvent:
         match report.outcome:
@@ -454,3 +443,14 @@ class Loop:
             append(entry)
             for observer in observers:
                 observer(entry)
+
+
+def _received(command: Command) -> CommandReceived:
+    return CommandReceived(
+        command=command.id,
+        verb=Verb(command.verb),
+        who=command.who,
+        text=command.text,
+        volume_ul=command.volume_ul,
+        position=SpoutPosition(command.position) if command.position is not None else None,
+    )
