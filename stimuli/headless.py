@@ -106,8 +106,10 @@ class _Shown:
                 on = stimulus == index
                 since = refresh[on] - np.asarray(self._onset_refreshes)[segment[on]]
                 movie_frame[on] = since // spec.refreshes_per_frame % spec.n_frames
-        n_missed = np.diff(refresh, prepend=self._last_refresh) - 1
+        n_missed = refresh - 1
         if n:
+            n_missed[0] -= self._last_refresh
+            n_missed[1:] -= refresh[:-1]
             self._last_refresh = int(refresh[-1])
             keep = int(segment[-1])
             del self._starts[:keep], self._values[:keep], self._onset_refreshes[:keep]

@@ -79,7 +79,9 @@ class WheelMonitor(Monitor):
         """Take note of new samples."""
         if not len(signal_v):
             return
-        moved = np.diff(signal_v, prepend=np.nan if self._last_v is None else self._last_v) != 0
+        moved = np.empty(len(signal_v), bool)
+        moved[0] = signal_v[0] != self._last_v
+        moved[1:] = signal_v[1:] != signal_v[:-1]
         if moved.any():
             self._moved_s = float(times_s[len(moved) - 1 - int(np.argmax(moved[::-1]))])
         self._last_v, self._seen_s = float(signal_v[-1]), float(times_s[-1])
