@@ -74,7 +74,7 @@ class TrialsFold:
         self.rows: list[TrialRow] = []
         self._stimuli: list[Stimulus] = []
         self._running = False
-        self._loose_licks: list[tuple[int, float]] = []  # since the last trial's end: (flip, time)
+        self._loose_licks: list[tuple[int, float]] = []  # seen while no trial ran: (flip, time)
         self._last_lick_flip = -1
         self._n_on_flip = 0
         self._rewards: dict[int, tuple[int, float]] = {}  # reward -> (trial, volume)
@@ -90,7 +90,7 @@ class TrialsFold:
                         entry.flip,
                         self._n_on_flip + 1 if entry.flip == self._last_lick_flip else 1,
                     )
-                elif self.rows:
+                else:
                     self._loose_licks.append((entry.flip, event.time_s))
             case TrialStarted():
                 self._start(entry, event)
@@ -124,10 +124,10 @@ class TrialsFold:
     def _start(self, entry: Entry, event: TrialStarted) -> None:
         licks = []
         for flip, time_s in self._loose_licks:
-            if flip < entry.flip:
-                self.rows[-1].lick_times_s.append(time_s)
-            else:
+            if flip >= entry.flip:
                 licks.append(time_s)  # seen on the flip this trial starts on: it is this trial's
+            elif self.rows:
+                self.rows[-1].lick_times_s.append(time_s)
         self._loose_licks.clear()
         self._running = True
         self.rows.append(

@@ -155,6 +155,7 @@ class Loop:
             while self._ending is None:
                 flip = self._one_step(flip)
             self._end(flip)
+            self._record(flip, self._ending)
             return self._ending
         except BaseException as error:
             self._record(flip, ControllerFailed(what=f"{type(error).__name__}: {error}"))
@@ -213,8 +214,6 @@ class Loop:
                 commands.answer(command=decision.command, applied=True, what=decision.what)
             elif isinstance(decision, CommandRefused):
                 commands.answer(command=decision.command, applied=False, what=decision.why)
-            elif isinstance(decision, SessionEnded):
-                self._ending = decision
         for action in out.actions:
             self._act(action, flip)
             self._inputs_changed = True
@@ -335,7 +334,7 @@ class Loop:
             d.edges.flush()
         except DeviceError as error:
             record["signal_v"] = record["supply_v"] = np.nan
-            self._fault(error, self._owed, float(times_s[-1]))
+            self._fault(error, self._owed, self._time_s)
         record["flip"] = np.arange(rows.first_flip, rows.first_flip + n)
         record["refresh"] = rows.refresh
         record["time_s"] = times_s
@@ -422,9 +421,10 @@ class Loop:
             if d.cameras is not None:
                 d.cameras.stop()
         except DeviceError as error:
-            self._record(flip, ControllerFailed(what=str(error)))
+            self._fault(error, self._owed, self._time_s)
         self._poll_slow(flip)
         self._flush(flip)
+        self._record_all(flip, self._owed)
 
     def _fault(self, error: DeviceError, into: list[InputEvent], time_s: float) -> None:
         """Name a device's failure once."""
