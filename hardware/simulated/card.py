@@ -202,7 +202,7 @@ class SimulatedCard:
             self._dense.clear()
             return
         self._add_trains(now_s)
-        until = self.card_clock.ticks(now_s)
+        until = self.card_clock.ticks(min(now_s, self.mouse.next_lick_s()))  # licks not read yet come before
         ticks = [self._late_toggles[0]]
         bits = [self._late_toggles[1]]
         if self._rare:

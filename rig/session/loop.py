@@ -208,6 +208,9 @@ class Loop:
     def _follow(self, out: Outputs, flip: Flip) -> None:
         """Record what the task decided, answer operators, have devices act."""
         commands = self._devices.commands
+        if out.finished:
+            self._ending = next(event for event in out.events if isinstance(event, SessionEnded))
+            out.events.remove(self._ending)  # recorded last, when the devices have been stopped
         self._record_all(flip, out.events)  # type: ignore[arg-type]
         for decision in out.events:
             if isinstance(decision, CommandApplied):
