@@ -22,7 +22,7 @@ class Verdict(StrEnum):
     FAIL = "fail"
 
 
-class Finding(Event):
+class Finding(Event, frozen=True):
     """One check of a device, a file or a session: name, verdict, figure with unit, how to mend."""
 
     name: str
@@ -31,7 +31,7 @@ class Finding(Event):
     remedy: str = ""
 
 
-class ClockFitted(Event):
+class ClockFitted(Event, frozen=True):
     """The map from host to card clock was fitted anew over the last ``n`` frame pulses."""
 
     n: int
@@ -51,7 +51,7 @@ class MicroscopePhase(StrEnum):
     FAILED = "failed"
 
 
-class MicroscopeState(Event):
+class MicroscopeState(Event, frozen=True):
     """The microscope says what it is doing."""
 
     phase: MicroscopePhase
@@ -59,14 +59,14 @@ class MicroscopeState(Event):
     what: str = ""
 
 
-class CameraState(Event):
+class CameraState(Event, frozen=True):
     """The cameras say whether they record, and into which file."""
 
     recording: bool
     what: str = ""
 
 
-class LateFlip(Event):
+class LateFlip(Event, frozen=True):
     """``n_missed`` refreshes went by without a flip before this one, with ``stimulus`` being shown."""
 
     flip: int
@@ -75,7 +75,7 @@ class LateFlip(Event):
     stimulus: int
 
 
-class Health(Event):
+class Health(Event, frozen=True):
     """Once a second: how the session fares. Times are 0 on a virtual clock."""
 
     time_s: float
@@ -87,7 +87,7 @@ class Health(Event):
     step_max_us: float
 
 
-class ControllerFailed(Event):
+class ControllerFailed(Event, frozen=True):
     """The controller itself broke; the log ends here and counts as crashed."""
 
     what: str

@@ -146,8 +146,14 @@ class Encoder(Device, Protocol):
 class SyncOutputs(Device, Protocol):
     """Lines that the rig drives so that everything else can be aligned."""
 
-    def flip_pulses(self, *, host_s: FloatArray) -> None:
-        """Give one frame pulse for each flip since the last call (one, on a real screen)."""
+    def flip_pulse(self) -> None:
+        """Give a frame pulse now: called right after every flip the loop has waited for."""
+
+    def flips_made(self, *, host_s: FloatArray) -> None:
+        """Take note of all flips since the last call, shape (n,), some of them jumped over.
+
+        A card that has given its pulses one by one has nothing to do; a simulated one computes them here.
+        """
 
     def running(self, *, level: bool) -> None:
         """Say whether the stimulus runs; alignment pulses are given while it does."""

@@ -27,7 +27,7 @@ from rig.config.files import load_any, load_rig, load_stage, shipped
 from rig.config.load import ConfigError, Problem, nearest
 from rig.log.reader import Tail, read_session
 from rig.log.replay import replay as replay_log
-from rig.log.schema import LogError
+from rig.log.schema import LogError, to_plain
 from rig.records.folds import Folds
 from rig.records.products import FIGURE, SUMMARY_TEXT, summarise, write_products
 from rig.records.summary import Summary
@@ -87,9 +87,7 @@ def run(
         _check_name(mouse)
         session_id = uuid4()
         parent = out_dir or Path(config.data_dir)
-        folder = parent / folder_name(
-            now=datetime.now(UTC), mouse=mouse, stage=parameters.stage, session_id=session_id
-        )
+        folder = parent / folder_name(now=datetime.now(UTC), mouse=mouse, stage=parameters.stage, session_id=session_id)
         plan = SessionPlan(
             mouse=mouse,
             stage=parameters,
@@ -209,17 +207,13 @@ def resume(mouse: ForMouse = None) -> None:
 
 
 @app.command()
-def stop(
-    mouse: ForMouse = None, why: Annotated[str, typer.Option(help="Reason, for the log.")] = ""
-) -> None:
+def stop(mouse: ForMouse = None, why: Annotated[str, typer.Option(help="Reason, for the log.")] = "") -> None:
     """Stop the running session when its trial has ended; the closing blocks follow."""
     _command(mouse, Verb.STOP, text=why)
 
 
 @app.command("stop-now")
-def stop_now(
-    mouse: ForMouse = None, why: Annotated[str, typer.Option(help="Reason, for the log.")] = ""
-) -> None:
+def stop_now(mouse: ForMouse = None, why: Annotated[str, typer.Option(help="Reason, for the log.")] = "") -> None:
     """End the running session at once."""
     _command(mouse, Verb.STOP_NOW, text=why)
 
@@ -323,7 +317,7 @@ def summary(
         log = read_session(session)
         figures, words = summarise(log)
         if as_json:
-            out.print(json.dumps({name: getattr(figures, name) for name in figures.__struct_fields__}, indent=2), markup=False)
+            out.print(json.dumps(to_plain(figures), indent=2), markup=False)
         else:
             out.print(words, markup=False)
         if write:

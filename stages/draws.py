@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.parameters import CatchDraw, ExponentialChange, GeometricChange, StageParameters
 from stages.random import RandomStreams
@@ -40,11 +41,11 @@ class TrialDraw:
     attempt: int
 
 
-def geometric_probabilities(change: GeometricChange) -> np.ndarray:
+def geometric_probabilities(change: GeometricChange) -> NDArray[np.float64]:
     """Return the renormalised probabilities of ``flashes_min ... flashes_max``, shape (n,)."""
     k = np.arange(change.flashes_max - change.flashes_min + 1)
-    weights = (1 - change.p) ** k
-    return weights / weights.sum()
+    weights = np.power(1.0 - change.p, k, dtype=np.float64)
+    return np.asarray(weights / weights.sum(), np.float64)
 
 
 def eulerian_walk(n: int, start: int, rng: np.random.Generator) -> list[int]:

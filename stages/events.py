@@ -108,7 +108,7 @@ class FaultPolicy(StrEnum):
 # --- the session ------------------------------------------------------------------------------
 
 
-class SessionStarted(Event):
+class SessionStarted(Event, frozen=True):
     """First event of every log: everything that the session is a function of, but its inputs."""
 
     schema_version: int
@@ -133,7 +133,7 @@ class SessionStarted(Event):
     versions: dict[str, str]
 
 
-class SessionEnded(Event):
+class SessionEnded(Event, frozen=True):
     """Last event of every log that was closed: how, why and by whom the session ended."""
 
     reason: EndReason
@@ -142,14 +142,14 @@ class SessionEnded(Event):
     time_s: float
 
 
-class BlockStarted(Event):
+class BlockStarted(Event, frozen=True):
     """A block begins with the envelope's refresh."""
 
     block: BlockKind
     time_s: float
 
 
-class BlockEnded(Event):
+class BlockEnded(Event, frozen=True):
     """A block is over: the envelope's refresh is no longer part of it."""
 
     block: BlockKind
@@ -159,7 +159,7 @@ class BlockEnded(Event):
 # --- the screen -------------------------------------------------------------------------------
 
 
-class FlashPlanned(Event):
+class FlashPlanned(Event, frozen=True):
     """The coming flash, decided before it is drawn. ``refresh`` is its place on the grid."""
 
     flash: int
@@ -170,7 +170,7 @@ class FlashPlanned(Event):
     """A go trial's change or a catch trial's sham change falls on this flash."""
 
 
-class FlashShown(Event):
+class FlashShown(Event, frozen=True):
     """The flash came on with this flip; ``late_refreshes`` after its place on the grid (0 is the rule).
 
     Gray is asked for with refresh ``off_refresh``, -1 if the stimulus stays on until the next one. When it
@@ -184,14 +184,14 @@ class FlashShown(Event):
     off_refresh: int
 
 
-class FlashOmitted(Event):
+class FlashOmitted(Event, frozen=True):
     """The flash was left out: gray went on at the flip it would have come with."""
 
     flash: int
     time_s: float
 
 
-class FlashLost(Event):
+class FlashLost(Event, frozen=True):
     """The screen stood still for a whole flash; nothing of it was shown."""
 
     flash: int
@@ -200,14 +200,14 @@ class FlashLost(Event):
 # --- licks and trials ---------------------------------------------------------------------------
 
 
-class Lick(Event):
+class Lick(Event, frozen=True):
     """A rising edge of the lick line. ``ticks`` of the card's clock, -1 where there is none."""
 
     time_s: float
     ticks: int
 
 
-class TrialStarted(Event):
+class TrialStarted(Event, frozen=True):
     """A trial begins. ``change_after`` counts flashes (flashed) or refreshes (static)."""
 
     trial: int
@@ -220,7 +220,7 @@ class TrialStarted(Event):
     time_s: float
 
 
-class Change(Event):
+class Change(Event, frozen=True):
     """The identity changed with this flip (go trial)."""
 
     trial: int
@@ -229,27 +229,27 @@ class Change(Event):
     time_s: float
 
 
-class ShamChange(Event):
+class ShamChange(Event, frozen=True):
     """The flip on which a catch trial would have changed."""
 
     trial: int
     time_s: float
 
 
-class Aborted(Event):
+class Aborted(Event, frozen=True):
     """A lick before the change ended the trial; its time-out runs."""
 
     trial: int
     lick_time_s: float
 
 
-class TimeoutEnded(Event):
+class TimeoutEnded(Event, frozen=True):
     """No lick for the time-out's length: the aborted trial is over."""
 
     trial: int
 
 
-class TrialOutcome(Event):
+class TrialOutcome(Event, frozen=True):
     """How the trial was answered. ``lick_time_s`` is the answering lick, NaN-free: null where none."""
 
     trial: int
@@ -257,7 +257,7 @@ class TrialOutcome(Event):
     lick_time_s: float | None
 
 
-class TrialEnded(Event):
+class TrialEnded(Event, frozen=True):
     """The trial is over; every trial ends exactly once."""
 
     trial: int
@@ -267,7 +267,7 @@ class TrialEnded(Event):
 # --- water --------------------------------------------------------------------------------------
 
 
-class RewardArmed(Event):
+class RewardArmed(Event, frozen=True):
     """The first lick between the two times will be paid, by whatever sees it first, once."""
 
     reward: int
@@ -277,13 +277,13 @@ class RewardArmed(Event):
     closes_s: float
 
 
-class RewardWithdrawn(Event):
+class RewardWithdrawn(Event, frozen=True):
     """The armed reward is to be disarmed; ``RewardDisarmed`` or ``RewardFired`` answers."""
 
     reward: int
 
 
-class RewardCommanded(Event):
+class RewardCommanded(Event, frozen=True):
     """A pulse at once: an auto reward of a trial, or the operator's free one (``trial`` -1)."""
 
     reward: int
@@ -292,13 +292,13 @@ class RewardCommanded(Event):
     volume_ul: float
 
 
-class RewardDisarmed(Event):
+class RewardDisarmed(Event, frozen=True):
     """Read back from the device: disarmed without having fired."""
 
     reward: int
 
 
-class RewardFired(Event):
+class RewardFired(Event, frozen=True):
     """The valve opened. For an armed reward ``lick_time_s`` is the lick that was paid."""
 
     reward: int
@@ -307,7 +307,7 @@ class RewardFired(Event):
     lick_time_s: float | None
 
 
-class RewardConfirmed(Event):
+class RewardConfirmed(Event, frozen=True):
     """The echo of the valve's line was seen: open at ``time_s`` for ``open_s``."""
 
     reward: int
@@ -315,20 +315,20 @@ class RewardConfirmed(Event):
     open_s: float
 
 
-class RewardFailed(Event):
+class RewardFailed(Event, frozen=True):
     """Water that was to flow is not known to have flowed."""
 
     reward: int
     why: str
 
 
-class SpoutCommanded(Event):
+class SpoutCommanded(Event, frozen=True):
     """The spout is to move."""
 
     position: SpoutPosition
 
 
-class SpoutMoved(Event):
+class SpoutMoved(Event, frozen=True):
     """The spout stands where it says."""
 
     position: SpoutPosition
@@ -338,7 +338,7 @@ class SpoutMoved(Event):
 # --- the operator -------------------------------------------------------------------------------
 
 
-class CommandReceived(Event):
+class CommandReceived(Event, frozen=True):
     """An operator's request, as taken from the command socket."""
 
     command: str
@@ -349,7 +349,7 @@ class CommandReceived(Event):
     position: SpoutPosition | None = None
 
 
-class CommandApplied(Event):
+class CommandApplied(Event, frozen=True):
     """The request took effect."""
 
     command: str
@@ -357,7 +357,7 @@ class CommandApplied(Event):
     what: str
 
 
-class CommandRefused(Event):
+class CommandRefused(Event, frozen=True):
     """The request was not carried out, and why."""
 
     command: str
@@ -365,19 +365,19 @@ class CommandRefused(Event):
     why: str
 
 
-class Paused(Event):
+class Paused(Event, frozen=True):
     """The task stands still, at an operator's or a policy's wish."""
 
     who: str
 
 
-class Resumed(Event):
+class Resumed(Event, frozen=True):
     """The task goes on with the next place on the grid."""
 
     who: str
 
 
-class Note(Event):
+class Note(Event, frozen=True):
     """An operator's remark."""
 
     who: str
@@ -388,7 +388,7 @@ class Note(Event):
 # --- faults -------------------------------------------------------------------------------------
 
 
-class DeviceFault(Event):
+class DeviceFault(Event, frozen=True):
     """A device failed. The session's policy for ``device`` decides what follows."""
 
     device: str
@@ -397,14 +397,14 @@ class DeviceFault(Event):
     time_s: float
 
 
-class DeviceRecovered(Event):
+class DeviceRecovered(Event, frozen=True):
     """A device that had failed works again."""
 
     device: str
     time_s: float
 
 
-class AlarmRaised(Event):
+class AlarmRaised(Event, frozen=True):
     """The operator must look."""
 
     alarm: str
@@ -412,7 +412,7 @@ class AlarmRaised(Event):
     remedy: str
 
 
-class AlarmCleared(Event):
+class AlarmCleared(Event, frozen=True):
     """The reason of the alarm is gone."""
 
     alarm: str

@@ -225,8 +225,7 @@ class VirtualScreen(_Headless):
 class PacedScreen(_Headless):
     """Keeps the host's time: flips with the next refresh that has not yet gone by."""
 
-    rows_per_take = 3
-    """A simulated card computes its frame pulses and need not be told of each flip at once: 50 ms will do."""
+    rows_per_take = 2
 
     def __init__(self, *, train: RefreshTrain, clock: Clock, observer: Observer) -> None:
         super().__init__(train=train, observer=observer)

@@ -41,7 +41,8 @@ class Screen(Protocol):
 
     name: str
     rows_per_take: int
-    """How many flips ``take`` is to be asked for at a time: 1 where frame pulses must be given flip by flip."""
+    """How many flips make a stretch for ``take``; on a screen that keeps real time at most 50 ms of them, since what
+    has not been taken is not in the log yet."""
 
     def open(self) -> Identity:
         """Open the window."""

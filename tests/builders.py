@@ -149,6 +149,6 @@ def run(
     return Ran(log=kept, ended=ended, live=live, answers=sources[0].answers)
 
 
-def command(verb: str, *, at_s: float, id: str = "", **fields: Any) -> tuple[float, Command]:
+def command(verb: str, *, at_s: float, name: str = "", **fields: Any) -> tuple[float, Command]:
     """An operator's request at a host time."""
-    return at_s, Command(id=id or f"{verb}@{at_s}", who="operator", verb=verb, **fields)
+    return at_s, Command(id=name or f"{verb}@{at_s}", who="operator", verb=verb, **fields)

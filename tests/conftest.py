@@ -6,7 +6,12 @@ import os
 
 from hypothesis import HealthCheck, Phase, settings
 
-_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True, "phases": [p for p in Phase if p is not Phase.explain]}
+_COMMON = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow],
+    "print_blob": True,
+    "phases": [phase for phase in Phase if phase is not Phase.explain],
+}
 settings.register_profile("quick", max_examples=30, derandomize=True, **_COMMON)
 settings.register_profile("full", max_examples=400, derandomize=True, **_COMMON)
 settings.register_profile("soak", max_examples=2000, **_COMMON)

@@ -225,7 +225,10 @@ class SimulatedCard:
 
     # --- SyncOutputs ------------------------------------------------------------------------------
 
-    def flip_pulses(self, *, host_s: FloatArray) -> None:
+    def flip_pulse(self) -> None:
+        """Nothing: a simulated card computes its pulses when it is told of the flips."""
+
+    def flips_made(self, *, host_s: FloatArray) -> None:
         """Drop the frame line at each flip, as the laboratory's readers expect it (TASK_FACTS 8)."""
         self.require()
         jitter_s = self._rng_pulses.normal(0.0, PULSE_JITTER_S, len(host_s))

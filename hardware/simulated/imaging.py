@@ -47,7 +47,7 @@ class PulseTrain:
         last_s = min(until_s, self._stop_s)
         first = 0 if after_s < self._start_s else int((after_s - self._start_s) // self._period_s) + 1
         last = int((last_s - self._start_s) // self._period_s)
-        return self._start_s + np.arange(first, last + 1) * self._period_s
+        return np.asarray(self._start_s + np.arange(first, last + 1) * self._period_s, np.float64)
 
 
 class SimulatedMicroscope:

@@ -44,9 +44,12 @@ def load_any(path: Path) -> StageParameters | RigConfig | ImageSetConfig:
         fields = [line.split(":")[0] for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(str(path), 1, "", f"can't be read: {error}")]) from error
-    for field, model in (("stage", StageParameters), ("rig", RigConfig), ("image_set", ImageSetConfig)):
-        if field in fields:
-            return load_yaml(path, model)
+    if "stage" in fields:
+        return load_yaml(path, StageParameters)
+    if "rig" in fields:
+        return load_yaml(path, RigConfig)
+    if "image_set" in fields:
+        return load_yaml(path, ImageSetConfig)
     raise ConfigError(
         [Problem(str(path), 1, "", "has none of the fields stage, rig or image_set; what is it meant to be?")]
     )

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -28,6 +28,22 @@ class Problem:
         """Return ``file:line: field: message``."""
         field = f" {self.field}:" if self.field else ""
         return f"{self.file}:{self.line}:{field} {self.message}"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as we write it: dates stay words, so that the model names a bad one; nothing stands for something else."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse aliases: every file is complete and readable by itself."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases (*) are not used here, write the value out", problem_mark=mark)
+        return super().compose_node(parent, index)
 
 
 class ConfigError(Exception):
@@ -61,10 +77,13 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(str(path), 1, "", f"can't be read: {error}")]) from error
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Loader)
+        values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError([Problem(str(path), line, "", f"is no YAML: {error.problem}")]) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError([Problem(str(path), 1, "", f"is no YAML: {' '.join(str(error).split())}")]) from error
     if node is None:
         raise ConfigError([Problem(str(path), 1, "", "is empty")])
     lines: dict[Location, int] = {}
@@ -72,7 +91,7 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
     if problems:
         raise ConfigError(problems)
     try:
-        return model.model_validate(yaml.safe_load(text))
+        return model.model_validate(values)
     except ValidationError as error:
         raise ConfigError(
             [_problem(path, dict(detail), lines, model) for detail in error.errors(include_url=False)]
@@ -116,6 +135,8 @@ def _problem(path: Path, detail: dict[str, Any], lines: dict[Location, int], mod
             message = f"kind {context['tag']!r} is not known; one of {context['expected_tags']}"
         case "union_tag_not_found":
             message = "needs a field 'kind'"
+        case "model_type" | "model_attributes_type":
+            message = f"needs fields, one a line; it is {detail['input']!r}"
         case _:
             if not message.endswith((".", "?")) and "input" in detail and detail["type"] != "value_error":
                 message = f"{message[:1].lower()}{message[1:]}; it is {detail['input']!r}"
@@ -137,7 +158,7 @@ def _fields_at(model: type[BaseModel], location: Location) -> list[str]:
     return sorted({name for candidate in models for name in candidate.model_fields})
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def _models_in(annotation: object) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models_in(part)]

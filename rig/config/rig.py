@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from stages.events import FaultPolicy
 from stimuli.headless import Behaviour
@@ -75,12 +75,13 @@ class RigConfig(_Strict):
     policies: dict[str, FaultPolicy] = Field(description="what a fault of each device does to the session")
     faults: FaultsConfig = FaultsConfig()
 
-    @model_validator(mode="after")
-    def _known_devices(self) -> Self:
-        unknown = sorted(set(self.policies) - set(POLICY_DEVICES))
+    @field_validator("policies")
+    @classmethod
+    def _known_devices(cls, policies: dict[str, FaultPolicy]) -> dict[str, FaultPolicy]:
+        unknown = sorted(set(policies) - set(POLICY_DEVICES))
         if unknown:
-            raise ValueError(f"policies for {', '.join(unknown)}: no such device; one of {', '.join(POLICY_DEVICES)}")
-        return self
+            raise ValueError(f"no such device: {', '.join(unknown)}; one of {', '.join(POLICY_DEVICES)}")
+        return policies
 
 
 class ImageSetConfig(_Strict):

@@ -6,7 +6,7 @@ What it is for
     ``edges.bin``     one fixed record an edge: ticks of the card's clock, state of all lines
 
 Rules
-    * Written by one thread, every 20 ms, synced every second: ``kill -9`` loses at most 50 ms, a
+    * Written by one thread, every 10 ms, synced every second: ``kill -9`` loses at most 50 ms, a
       power cut at most a second or so. Nothing is ever rewritten.
     * Each line is an ``Entry``: flip and refresh at which the session saw or decided it, and the event.
     * Every event is an Input, a Decision or a Diagnostic (``schema.KINDS``). Feeding the Inputs to a

@@ -153,9 +153,10 @@ def decode(line: bytes) -> Entry:
     return _DECODER.decode(line)
 
 
-def to_plain(value: Any) -> Any:
-    """Return a value as plain lists, dicts and scalars, as it will stand in the log."""
-    return msgspec.to_builtins(value)
+def to_plain(value: object) -> dict[str, Any]:
+    """Return a mapping as plain lists, dicts and scalars, as it will stand in the log."""
+    plain: dict[str, Any] = msgspec.to_builtins(value)
+    return plain
 
 
 FLIP_DTYPE = np.dtype(

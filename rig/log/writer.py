@@ -1,24 +1,25 @@
 """Appends to the three files of a session: from a thread in real time, or in step on a virtual clock.
 
 ``append``, ``flips`` and ``edges`` only put things into a list; ``pump`` encodes and writes them.
-``LogThread`` calls ``pump`` every 20 ms. When the disk is full the writer keeps what it could not
+``LogThread`` calls ``pump`` every 10 ms. When the disk is full the writer keeps what it could not
 write, frees its reserve and tells the session, which decides by its policy how to end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import deque
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from hardware.arrays import AnyArray, IntArray
-from rig.log.schema import EDGE_DTYPE, FLIP_DTYPE, AnyEvent, Entry, LogError, encode
-
 import numpy as np
 
-PUMP_INTERVAL_S = 0.02
+from hardware.arrays import AnyArray, IntArray
+from rig.log.schema import EDGE_DTYPE, FLIP_DTYPE, Entry, LogError, encode
+
+PUMP_INTERVAL_S = 0.01
 SYNC_INTERVAL_S = 1.0
 RESERVE_BYTES = 2_000_000
 """Set aside at the start and freed when the disk is full: minutes of events, more than an end needs."""
@@ -173,10 +174,8 @@ class LogWriter:
             file.write(data)
         except OSError as error:
             self._complain(file.path, error)
-            try:
+            with contextlib.suppress(OSError):  # kept, and tried again with the next pump
                 file.write(b"")  # what is pending, into the room the reserve gave back
-            except OSError:
-                pass  # kept, and tried again with the next pump
 
     def _complain(self, path: Path, error: OSError) -> None:
         if self._trouble is None:
@@ -189,7 +188,7 @@ def _take(queue: deque[Item]) -> list[Item]:
 
 
 class LogThread:
-    """Pumps a writer every 20 ms until closed; the ``Log`` of a session in real time."""
+    """Pumps a writer every 10 ms until closed; the ``Log`` of a session in real time."""
 
     def __init__(self, writer: LogWriter) -> None:
         self._writer = writer

@@ -84,7 +84,8 @@ def _raster(ax: Axes, trials: pd.DataFrame, response_window_s: tuple[float, floa
             y += [row] * len(licks)
         ax.plot(x, y, "|", color=colour, ms=3.5, mew=0.9)
         name = outcome.replace("_", " ")
-        ax.plot(np.full(len(rows), AFTER_S + 0.12), rows, marker, color=colour, ms=3, ls="", clip_on=False, label=f"{name} ({len(rows)})")
+        at = np.full(len(rows), AFTER_S + 0.12)
+        ax.plot(at, rows, marker, color=colour, ms=3, ls="", clip_on=False, label=f"{name} ({len(rows)})")
     ax.set(
         xlim=(-BEFORE_S, AFTER_S),
         ylim=(max(len(completed), 1) - 0.5, -0.5),

@@ -95,9 +95,7 @@ class PresentationsFold:
                 if event.block is not BlockKind.TASK:
                     movies = [label(s) for s in self._stimuli if isinstance(s, NaturalMovie)]
                     shown = movies[0] if event.block is BlockKind.MOVIE else "gray"
-                    self.rows.append(
-                        PresentationRow(event.block, shown, entry.flip, entry.refresh, event.time_s)
-                    )
+                    self.rows.append(PresentationRow(event.block, shown, entry.flip, entry.refresh, event.time_s))
             case SessionStarted():
                 self._stimuli = event.stimuli
             case _:
@@ -105,9 +103,7 @@ class PresentationsFold:
 
     def table(self) -> pd.DataFrame:
         """Return one row a presentation."""
-        table = pd.DataFrame(
-            [asdict(row) for row in self.rows], columns=list(PresentationRow.__dataclass_fields__)
-        )
+        table = pd.DataFrame([asdict(row) for row in self.rows], columns=list(PresentationRow.__dataclass_fields__))
         table["block"] = [str(BlockKind(block).value) for block in table["block"]]
         return table
 

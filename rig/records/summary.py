@@ -244,17 +244,25 @@ def in_words(s: Summary, *, damage: list[str] | None = None) -> str:
     lines = [
         f"{s.mouse}, {s.stage}, on {s.rig}{simulated}, {when}, {minutes:.1f} min.",
         f"Ended: {s.ended.replace('_', ' ')}" + (f", {s.why}." if s.why else "."),
-        f"{s.n_trials} trials: {s.n_hit} hits and {s.n_miss} misses on {s.n_go} go trials, "
-        f"{s.n_false_alarm} false alarms and {s.n_correct_reject} correct rejects on {s.n_catch} catch trials, "
-        f"{s.n_auto_rewarded} auto-rewarded, {s.n_aborted} aborted"
-        + (f", {s.n_incomplete} incomplete." if s.n_incomplete else "."),
-        f"Hit rate {_figure(s.hit_rate)}, false-alarm rate {_figure(s.false_alarm_rate)}, "
-        f"d-prime {_figure(s.d_prime)} over the session.",
-        f"{s.water_ul / 1000:.3f} mL of water in {s.n_rewards} rewards (earned {s.water_earned_ul:g} uL, auto "
-        f"{s.water_auto_ul:g} uL, free {s.water_free_ul:g} uL), {s.n_rewards_confirmed} confirmed by the echo; "
-        f"{s.n_licks} licks.",
-        f"{s.n_flashes_shown} flashes shown, {s.n_flashes_omitted} omitted, {s.n_flashes_late} late; "
-        f"{s.n_late_flips} late flips ({s.n_refreshes_missed} refreshes missed).",
+        (
+            f"{s.n_trials} trials: {s.n_hit} hits and {s.n_miss} misses on {s.n_go} go trials, "
+            f"{s.n_false_alarm} false alarms and {s.n_correct_reject} correct rejects on {s.n_catch} catch trials, "
+            f"{s.n_auto_rewarded} auto-rewarded, {s.n_aborted} aborted"
+            + (f", {s.n_incomplete} incomplete." if s.n_incomplete else ".")
+        ),
+        (
+            f"Hit rate {_figure(s.hit_rate)}, false-alarm rate {_figure(s.false_alarm_rate)}, "
+            f"d-prime {_figure(s.d_prime)} over the session."
+        ),
+        (
+            f"{s.water_ul / 1000:.3f} mL of water in {s.n_rewards} rewards (earned {s.water_earned_ul:g} uL, auto "
+            f"{s.water_auto_ul:g} uL, free {s.water_free_ul:g} uL), {s.n_rewards_confirmed} confirmed by the echo; "
+            f"{s.n_licks} licks."
+        ),
+        (
+            f"{s.n_flashes_shown} flashes shown, {s.n_flashes_omitted} omitted, {s.n_flashes_late} late; "
+            f"{s.n_late_flips} late flips ({s.n_refreshes_missed} refreshes missed)."
+        ),
     ]
     if s.clock_drift_ppm is not None and s.clock_residual_us is not None:
         lines.append(

@@ -95,8 +95,7 @@ def refuse_misfits(stage: StageParameters, config: RigConfig) -> None:
     """
     where = f"{stage.stage} on {config.rig}"
     problems = [
-        Problem(where, 1, "", str(problem))
-        for problem in duration_problems(stage, refresh_hz=config.screen.refresh_hz)
+        Problem(where, 1, "", str(problem)) for problem in duration_problems(stage, refresh_hz=config.screen.refresh_hz)
     ]
     if not stage.passive:
         calibration = calibration_of(config)

@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import msgspec
+import psutil
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
@@ -129,7 +130,7 @@ class ControlServer:
         )
         runtime_dir.mkdir(parents=True, exist_ok=True)
         self._file = runtime_dir / f"{session_id}.json"
-        with open(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with os.fdopen(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(msgspec.json.encode(running))
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
@@ -265,7 +266,7 @@ def running_sessions(runtime_dir: Path) -> list[Running]:
             running = msgspec.json.decode(path.read_bytes(), type=Running)
         except (OSError, msgspec.DecodeError, msgspec.ValidationError):
             continue
-        if _alive(running.pid):
+        if psutil.pid_exists(running.pid):
             sessions.append(running)
         else:
             path.unlink(missing_ok=True)
@@ -303,15 +304,3 @@ def ask(running: Running, request: Request, *, timeout_s: float) -> Iterator[Rep
                 return
     finally:
         context.destroy(linger=0)
-
-
-def _alive(pid: int) -> bool:
-    if os.name == "nt":
-        return True  # os.kill would end the process there; a dead session shows by not answering
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -131,6 +131,7 @@ class Loop:
         self._ending: SessionEnded | None = None
         self._map: ClockMap
         self._time_s = 0.0
+        self._flush_took_s = 0.0
         self._flush_flip = 1
         self._health_refresh = 0
         self._fit_flip = FIRST_FIT_FLIPS
@@ -150,6 +151,7 @@ class Loop:
         """
         d = self._devices
         flip = d.screen.advance(stimulus=0, until_refresh=0, until_host_s=math.inf, until_flip=0)
+        d.sync.flip_pulse()
         try:
             self._begin(flip)
             while self._ending is None:
@@ -190,7 +192,8 @@ class Loop:
             until_host_s = min(until_host_s, self._map.host_s(out.due_s))
         self._inputs_changed = out.frame != self._frame  # a model mouse may answer what it is shown
         self._frame = out.frame
-        took_s = self._clock.now_s() - begun_s
+        took_s = self._clock.now_s() - begun_s + self._flush_took_s
+        self._flush_took_s = 0.0
         self._step_s.append(took_s)
         if self._on_step is not None:
             self._on_step(took_s)
@@ -200,18 +203,22 @@ class Loop:
             until_host_s=until_host_s,
             until_flip=until_flip,
         )
+        self._devices.sync.flip_pulse()
         self._time_s = self._map.session_s(flip.host_s)  # before a new fit: flips.bin holds the same number
         if flip.flip >= self._flush_flip:
+            begun_s = self._clock.now_s()
             self._flush(flip)
+            self._flush_took_s = self._clock.now_s() - begun_s
         return flip
 
     def _follow(self, out: Outputs, flip: Flip) -> None:
         """Record what the task decided, answer operators, have devices act."""
         commands = self._devices.commands
+        events: list[AnyEvent] = list(out.events)  # type: ignore[arg-type]  # all of them are in AnyEvent (tested)
         if out.finished:
-            self._ending = next(event for event in out.events if isinstance(event, SessionEnded))
-            out.events.remove(self._ending)  # recorded last, when the devices have been stopped
-        self._record_all(flip, out.events)  # type: ignore[arg-type]
+            self._ending = next(event for event in events if isinstance(event, SessionEnded))
+            events.remove(self._ending)  # recorded last, when the devices have been stopped
+        self._record_all(flip, events)
         for decision in out.events:
             if isinstance(decision, CommandApplied):
                 commands.answer(command=decision.command, applied=True, what=decision.what)
@@ -331,7 +338,7 @@ class Loop:
         times_s = self._map.session_s_of(rows.host_s)
         record = np.empty(n, FLIP_DTYPE)
         try:
-            d.sync.flip_pulses(host_s=rows.host_s)
+            d.sync.flips_made(host_s=rows.host_s)
             record["signal_v"], record["supply_v"] = signal_v, _ = d.encoder.read(host_s=rows.host_s)
             self._wheel.see(times_s=times_s, signal_v=signal_v)
             d.edges.flush()
@@ -383,7 +390,7 @@ class Loop:
     def _begin(self, flip: Flip) -> None:
         d = self._devices
         rows = d.screen.take()
-        d.sync.flip_pulses(host_s=rows.host_s)
+        d.sync.flips_made(host_s=rows.host_s)
         first = d.edges.read_frame_pulses()
         limit_s = self._clock.now_s() + ECHO_LIMIT_S
         while not len(first) and self._clock.now_s() < limit_s:

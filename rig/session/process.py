@@ -26,9 +26,7 @@ from rig.session.realtime import real_time
 from stages.events import SessionEnded, Verb
 
 
-def run_plan(
-    plan: SessionPlan, *, runtime_dir: Path, observer: Observer | None = None
-) -> SessionEnded:
+def run_plan(plan: SessionPlan, *, runtime_dir: Path, observer: Observer | None = None) -> SessionEnded:
     """Run a session in this process to its end.
 
     Parameters
@@ -96,7 +94,7 @@ def _child(plan: SessionPlan, runtime_dir: Path, sender: Connection) -> None:
 def _signals(server: ControlServer, who: str) -> Iterator[None]:
     """Turn an interrupt or a request to terminate into stop-now."""
 
-    def stop_now(number: int, frame: FrameType | None) -> None:
+    def stop_now(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         server.put(Command(id=name, who=who, verb=Verb.STOP_NOW.value, text=f"stopped by {name}"))
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
-import os
 import sys
 from collections.abc import Callable, Iterator
+
+import psutil
 
 SWITCH_INTERVAL_S = 0.0005
 """How long another thread may hold the interpreter before the loop gets it back; Python's default is 5 ms."""
 NICE = -10
-_WINDOWS_HIGH, _WINDOWS_NORMAL = 0x80, 0x20
 
 
 @contextlib.contextmanager
@@ -37,18 +36,15 @@ def real_time() -> Iterator[None]:
             gc.enable()
 
 
-def _raise_priority() -> Callable[[], object]:
-    if sys.platform == "win32":
-        kernel = ctypes.windll.kernel32
-        process = kernel.GetCurrentProcess()
-        kernel.SetPriorityClass(process, _WINDOWS_HIGH)
-        return lambda: kernel.SetPriorityClass(process, _WINDOWS_NORMAL)
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+def _raise_priority() -> Callable[[], None]:
+    """Raise this process's priority if the system grants it; return what puts it back."""
+    process = psutil.Process()
+    before = process.nice()
 
     def restore() -> None:
-        with contextlib.suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, before)
+        with contextlib.suppress(psutil.AccessDenied):
+            process.nice(before)
 
+    with contextlib.suppress(psutil.AccessDenied):
+        process.nice(getattr(psutil, "HIGH_PRIORITY_CLASS", NICE))  # that name is there on Windows only
     return restore

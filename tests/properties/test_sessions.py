@@ -128,9 +128,7 @@ def test_a_session_keeps_its_rules_for_any_lick_train_on_any_screen(
 def test_no_reward_begins_after_the_trial_in_which_the_limit_was_reached(
     behaviour: str, licks_s: list[float], seed: int
 ) -> None:
-    ran = run(
-        stage(volume_limit_ul=7.0, warm_up_trials=1), rig_config(behaviour=behaviour), licks_s=licks_s, seed=seed
-    )
+    ran = run(stage(volume_limit_ul=7.0, warm_up_trials=1), rig_config(behaviour=behaviour), licks_s=licks_s, seed=seed)
     given_ul = 0.0
     ended_with = None
     for event in ran.all(RewardArmed, RewardCommanded, RewardFired, TrialEnded, TrialStarted):
