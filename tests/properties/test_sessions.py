@@ -142,7 +142,7 @@ def test_no_reward_begins_after_the_trial_in_which_the_limit_was_reached(
             case TrialStarted() | RewardArmed() | RewardCommanded():
                 assert ended_with is None, "the limit had been reached"
     if ended_with is not None:
-        assert ran.ended.reason.value == "volume"
+        assert ran.ended.reason.value in ("volume", "time")  # both limits may be reached by the same trial
 
 
 @given(behaviour=draw.screens, licks_s=draw.lick_trains, seed=draw.seeds, commands=draw.commands)
