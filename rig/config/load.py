@@ -119,8 +119,10 @@ def _problem(path: Path, detail: dict[str, Any], lines: dict[Location, int], mod
     # A location inside a union holds the union's tag, which is no place in the file: leave such parts out.
     location: Location = ()
     for part in detail["loc"]:
-        if (*location, part) in lines or part == detail["loc"][-1]:
+        if (*location, part) in lines:
             location = (*location, part)
+    if detail["type"] == "missing":
+        location = (*location, detail["loc"][-1])
     line = lines.get(location) or lines.get(location[:-1]) or 1
     field = ".".join(str(part) for part in location)
     message = str(detail["msg"]).removeprefix("Value error, ")

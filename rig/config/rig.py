@@ -12,7 +12,7 @@ from stimuli.headless import Behaviour
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class HeadlessScreenConfig(_Strict):
