@@ -78,13 +78,13 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         raise ConfigError([Problem(str(path), 1, "", f"can't be read: {error}")]) from error
     try:
         node = yaml.compose(text, Loader=_Loader)
-        values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+        values = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError([Problem(str(path), line, "", f"is no YAML: {error.problem}")]) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError([Problem(str(path), 1, "", f"is no YAML: {' '.join(str(error).split())}")]) from error
-    if node is None:
+    if node is None or values is None:
         raise ConfigError([Problem(str(path), 1, "", "is empty")])
     lines: dict[Location, int] = {}
     problems = [Problem(str(path), line, field, message) for line, field, message in _walk(node, (), lines)]

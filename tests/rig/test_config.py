@@ -1,0 +1,241 @@
+"""Whatever is wrong with a configuration is said in a sentence: file, line, field, what would be right."""
+# ruff: noqa: E501 - a row of a table is one line
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rig.config.files import load_any, load_image_set, load_rig, load_stage, shipped
+from rig.config.load import ConfigError
+from rig.config.rig import ImageSetConfig, RigConfig
+from rig.session.assemble import refuse_misfits
+from stages.parameters import StageParameters
+from tests.builders import GRATINGS, IMAGES, plan, rig_config, stage
+
+KINDS = {"stages": StageParameters, "rigs": RigConfig, "image_sets": ImageSetConfig}
+SHIPPED = [(kind, path) for kind in KINDS for path in shipped(kind).values()]
+TEXTS = {
+    "images": shipped("stages")[IMAGES],
+    "gratings": shipped("stages")[GRATINGS],
+    "rig": shipped("rigs")["simulated"],
+    "image set": shipped("image_sets")["A"],
+}
+GEOMETRIC = (
+    "  kind: geometric\n  p: 0.3\n  flashes_min: 4            # the flash a trial starts on is number 0\n"
+    "  flashes_max: 11           # inclusive\n"
+)
+EXPONENTIAL = "  kind: exponential\n  earliest_s: 2.25\n  mean_s: 2\n  below_s: 6\n"
+
+
+def problems_of(path: Path) -> list[str]:
+    """What is said of a file, a line each, without the folder it lies in."""
+    with pytest.raises(ConfigError) as caught:
+        load_any(path)
+    return str(caught.value).replace(f"{path.parent}/", "").splitlines()
+
+
+def line_of(text: str, part: str) -> int:
+    """The number of the first line that begins with ``part``."""
+    return next(n for n, line in enumerate(text.splitlines(), start=1) if line.strip().startswith(part))
+
+
+# What file, what becomes what, the line (or what stands in it), and what is said of it.
+ONE_PROBLEM: list[tuple[str, str, str, str, str]] = [
+    # a field that does not exist, at the top, in a member of a union, in a rig
+    ("images", "movie:\n", "overrun_limits_s: 3\nmovie:\n", "overrun_limits_s", "overrun_limits_s: there is no such field; did you mean overrun_limit_s?"),
+    ("images", "gray_s: 0.5", "gray_s: 0.5\n  gray_ss: 1", "gray_ss", "presentation.gray_ss: there is no such field; did you mean gray_s?"),
+    ("images", "p: 0.3", "p: 0.3\n  mean_s: 2", "mean_s", "change.mean_s: there is no such field; known: flashes_max, flashes_min, kind, p"),
+    ("rig", "drift_ppm: 20", "drift_ppm: 20\n  drift_pm: 1", "drift_pm:", "card.drift_pm: there is no such field; did you mean drift_ppm?"),
+    # a field that is not there: the line is that of the group it belongs to
+    ("images", "timeout_s: 0.3\n", "", "stage:", "timeout_s: is missing"),
+    ("images", "  flash_s: 0.25\n", "", "presentation:", "presentation.flash_s: is missing"),
+    ("rig", "data_dir: sessions\n", "", "rig:", "data_dir: is missing"),
+    # not what it should be
+    ("images", "timeout_s: 0.3", "timeout_s: short", "timeout_s", "timeout_s: input should be a valid number, unable to parse string as a number; it is 'short'"),
+    ("images", "timeout_s: 0.3", "timeout_s: -1", "timeout_s", "timeout_s: input should be greater than or equal to 0; it is -1"),
+    ("images", "timeout_s: 0.3", "timeout_s: .nan", "timeout_s", "timeout_s: input should be a finite number; it is nan"),
+    ("images", "task_duration_min: 60", "task_duration_min: .inf", "task_duration_min", "task_duration_min: input should be a finite number; it is inf"),
+    ("images", "warm_up_trials: 5", "warm_up_trials: 5.5", "warm_up_trials", "warm_up_trials: input should be a valid integer, got a number with a fractional part; it is 5.5"),
+    ("gratings", "[90, 270]", "[90, up]", "horizontal", "stimulus.groups_deg.horizontal.1: input should be a valid number, unable to parse string as a number; it is 'up'"),
+    ("gratings", "presentation:\n  kind: flashed\n  flash_s: 0.25\n  gray_s: 0.5", "presentation: flashed", "presentation", "presentation: needs fields, one a line; it is 'flashed'"),
+    ("rig", "[card, software]", "[card, sofware]", "paths", "valve.paths.1: input should be 'card' or 'software'; it is 'sofware'"),
+    ("rig", "jittering ", "jitter ", "behaviour", "screen.behaviour: input should be 'perfect', 'jittering', 'dropping' or 'drifting'; it is 'jitter'"),
+    ("rig", "2026-11-01", "2026-13-01", "measured_on", "valve.measured_on: input should be a valid date or datetime, month value is outside expected range of 1-12; it is '2026-13-01'"),
+    ("rig", "volume_max_ul: 15", "volume_max_ul: 0.5", "valve:", "valve: volume_max_ul must be above volume_min_ul"),
+    # kinds
+    ("images", "kind: flashed", "kind: flasher", "presentation:", "presentation: kind 'flasher' is not known; one of 'flashed', 'static'"),
+    ("images", "  kind: flashed\n", "", "presentation:", "presentation: needs a field 'kind'"),
+    # twice
+    ("images", "timeout_s: 0.3", "timeout_s: 0.3\ntimeout_s: 0.4", "timeout_s: 0.4", "timeout_s: is given twice"),
+    ("images", "flash_s: 0.25", "flash_s: 0.25\n  flash_s: 0.3", "flash_s: 0.3", "flash_s: is given twice"),
+    # no YAML, or more of it than we take
+    ("images", "[0.15, 0.75]", "[0.15, 0.75", "abort_on", "is no YAML: expected ',' or ']', but got ':'"),
+    ("images", "timeout_s: 0.3", "timeout_s: *it", "timeout_s", "is no YAML: aliases (*) are not used here, write the value out"),
+    ("images", "timeout_s: 0.3", "timeout_s: !!python/name:os.system", "timeout_s", "is no YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/name:os.system'"),
+    # policies
+    ("rig", "encoder: continue", "encodr: continue", "policies", "policies: no such device: encodr; one of card, valve, lick_sensor, encoder, spout, log, microscope, cameras"),
+    ("rig", "encoder: continue", "encoder: continu", "encoder", "policies.encoder: input should be 'continue', 'pause', 'stop' or 'stop_now'; it is 'continu'"),
+    # fields that contradict each other
+    ("images", "flashes_max: 11", "flashes_max: 3", "change:", "change: flashes_max 3 is below flashes_min 4"),
+    ("gratings", GEOMETRIC, EXPONENTIAL, "stage:", "presentation flashed does not go with change exponential: flashed goes with geometric (counted in flashes), static with exponential (in seconds)"),
+    ("images", "  kind: flashed\n  flash_s: 0.25\n  gray_s: 0.5\nchange:\n" + GEOMETRIC, "  kind: static\nchange:\n" + EXPONENTIAL, "stage:", "omission_probability must be 0 when the presentation is static: there is no flash to omit"),
+    ("images", "passive: false", "passive: true", "stage:", "warm_up_trials must be 0 in a passive stage: no water is given; free_reward_after_misses must be null in a passive stage: no water is given"),
+    ("images", "kind: walk ", "kind: draw\n  probability: 0.1 ", "stage:", "catch draw does not go with stimulus natural_images: images take their catch trials from the walk, gratings draw them"),
+    ("gratings", "kind: draw\n  probability: 0.125 ", "kind: walk ", "stage:", "catch walk does not go with stimulus gratings: images take their catch trials from the walk, gratings draw them"),
+    ("images", "[0.15, 0.75]", "[0.75, 0.15]", "stage:", "response_window_s [0.75, 0.15] must rise and not begin before the change"),
+    ("images", "[0.15, 0.75]", "[0.15, 0.8]", "stage:", "response_window_s ends at 0.8 s, after the next flash (0.75 s): a lick could answer two flashes"),
+    ("images", "flashes_min: 4", "flashes_min: 1", "stage:", "change.flashes_min must be at least 2 with omissions: the flash before a change is never omitted, and the flash a trial starts on is planned before the trial is"),
+    ("image set", "im062", "im061", "image_set", "names: the eight pictures must differ"),
+    ("image set", ", im085", "", "names", "names: list should have at least 8 items after validation, not 7; it is ['im061', 'im062', 'im063', 'im065', 'im066', 'im069', 'im077']"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("what", "was", "becomes", "line", "said"), ONE_PROBLEM, ids=[row[4][:60] for row in ONE_PROBLEM]
+)
+def test_a_problem_is_named_with_its_line_and_what_would_be_right(
+    tmp_path: Path, what: str, was: str, becomes: str, line: str, said: str
+) -> None:
+    text = TEXTS[what].read_text(encoding="utf-8")
+    assert was in text
+    changed = text.replace(was, becomes, 1)
+    file = tmp_path / "changed.yaml"
+    file.write_text(changed, encoding="utf-8")
+
+    assert problems_of(file) == [f"changed.yaml:{line_of(changed, line)}: {said}"]
+
+
+def test_several_problems_are_all_named_each_with_its_own_line(tmp_path: Path) -> None:
+    text = TEXTS["images"].read_text(encoding="utf-8")
+    for was, becomes in (
+        ("flash_s:", "flash_ss:"),
+        ("timeout_s: 0.3", "timeout_s: short"),
+        ("passive: false", "passive: perhaps"),
+    ):
+        text = text.replace(was, becomes, 1)
+    file = tmp_path / "several.yaml"
+    file.write_text(text, encoding="utf-8")
+
+    assert problems_of(file) == [
+        f"several.yaml:{line_of(text, 'presentation:')}: presentation.flash_s: is missing",
+        f"several.yaml:{line_of(text, 'flash_ss:')}: presentation.flash_ss: there is no such field; did you mean flash_s?",
+        f"several.yaml:{line_of(text, 'timeout_s: short')}: timeout_s: input should be a valid number, unable to parse "
+        "string as a number; it is 'short'",
+        f"several.yaml:{line_of(text, 'passive:')}: passive: input should be a valid boolean, unable to interpret input; "
+        "it is 'perhaps'",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# a comment only\n", "---\n"])
+def test_an_empty_file_is_named_as_empty(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "empty.yaml"
+    file.write_text(text, encoding="utf-8")
+
+    with pytest.raises(ConfigError, match=r"empty\.yaml:1: is empty$"):
+        load_stage(str(file))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"names: [a]\n", "has none of the fields stage, rig or image_set; what is it meant to be?"),
+        (b"stage: \xff\n", "can't be read: 'utf-8' codec can't decode byte 0xff in position 7: invalid start byte"),
+        (b"stage: \0\n", "is no YAML: unacceptable character #x0000: special characters are not allowed"),
+        (b"stage\n", "needs fields, one a line; it is 'stage'"),
+        (b"rig: 0b_\n", "is no YAML: invalid literal for int() with base 2: ''"),
+    ],
+)
+def test_a_file_that_is_no_configuration_at_all_is_refused_in_a_sentence(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    file = tmp_path / "odd.yaml"
+    file.write_bytes(content)
+
+    (problem, *_) = problems_of(file)
+    assert problem.startswith(f"odd.yaml:1: {said}")
+
+
+@pytest.mark.parametrize(
+    ("load", "name", "said"),
+    [
+        (load_stage, "OPHYS_1_image_A", "OPHYS_1_image_A:1: there is no stage of this name; did you mean OPHYS_1_images_A?"),
+        (load_rig, "simulate", "simulate:1: there is no rig of this name; did you mean simulated?"),
+        (load_image_set, "?", "?:1: there is no image set of this name; known: A"),
+        (load_rig, "/nowhere/rig.yaml", "/nowhere/rig.yaml:1: no such file"),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_not_known_is_answered_with_the_nearest_that_is(
+    load: Callable[[str], Any], name: str, said: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(name)
+    assert str(caught.value).startswith(said)
+
+
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    assert "can't be read" in problems_of(tmp_path)[0]
+
+
+@pytest.mark.parametrize(("kind", "path"), SHIPPED, ids=[path.stem for _, path in SHIPPED])
+def test_every_shipped_file_loads_as_what_its_folder_says(kind: str, path: Path) -> None:
+    assert type(load_any(path)) is KINDS[kind]
+
+
+@pytest.mark.parametrize("name", sorted(shipped("stages")))
+def test_every_shipped_stage_fits_every_shipped_rig(name: str) -> None:
+    for rig in shipped("rigs"):
+        refuse_misfits(load_stage(name), load_rig(rig))
+
+
+def test_durations_that_are_no_whole_refreshes_are_all_named_with_both_neighbours() -> None:
+    presentation = {"kind": "flashed", "flash_s": 0.255, "gray_s": 0.5}
+
+    with pytest.raises(ConfigError) as caught:
+        refuse_misfits(stage(presentation=presentation, gray_before_s=1.01), rig_config())
+
+    first, second = str(caught.value).splitlines()
+    for sentence, *parts in (
+        (first, "gray_before_s", "1.01", "1 s", "1.01667 s"),
+        (second, "presentation.flash_s", "0.255", "0.25 s", "0.266667 s"),
+    ):
+        for part in parts:
+            assert part in sentence
+        assert f"{IMAGES} on simulated" in sentence
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"reward_volume_ul": 20}, ["reward_volume_ul: 20 uL"]),
+        ({"auto_reward_volume_ul": 0.5}, ["auto_reward_volume_ul: 0.5 uL"]),
+        ({"reward_volume_ul": 20, "auto_reward_volume_ul": 0.5}, ["reward_volume_ul: 20 uL", "auto_reward_volume_ul: 0.5 uL"]),
+    ],
+)  # fmt: skip
+def test_a_volume_outside_the_calibration_is_refused_before_the_session(
+    fields: dict[str, float], named: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        refuse_misfits(stage(**fields), rig_config())
+
+    sentences = str(caught.value).splitlines()
+    assert len(sentences) == len(named)
+    for sentence, name in zip(sentences, named, strict=True):
+        assert f"{name} lies outside the calibrated range of 1 to 15 uL" in sentence
+        assert sentence.endswith("choose a volume inside the range, or calibrate the valve over a wider one")
+
+
+def test_no_water_needs_no_calibration() -> None:
+    refuse_misfits(
+        stage(passive=True, reward_volume_ul=99, warm_up_trials=0, free_reward_after_misses=None), rig_config()
+    )
+    refuse_misfits(stage(reward_volume_ul=0), rig_config())
+
+
+def test_a_plan_can_be_handed_to_another_process() -> None:
+    import pickle
+
+    assert pickle.loads(pickle.dumps(plan())) == plan()
