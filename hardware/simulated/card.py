@@ -107,7 +107,9 @@ class SimulatedCard:
         return {"edges_unflushed": float(len(self._rare))}
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Hand over the pulses that had begun, to their ends."""
+        if self.clock.now_s() < self._gone_at_s:
+            self._hand_over(until=None)
 
     # --- what other simulated devices use -----------------------------------------------------------
 
@@ -197,12 +199,15 @@ class SimulatedCard:
     def flush(self) -> None:
         """See ``EdgeSource.flush``."""
         now_s = self.clock.now_s()
+        self._add_trains(now_s)
+        self._hand_over(until=self.card_clock.ticks(min(now_s, self.mouse.next_lick_s())))  # unread licks come before
+
+    def _hand_over(self, *, until: int | None) -> None:
+        """Give the sink every edge up to a count, in order; all of them without one."""
         if self._sink is None:
             self._rare.clear()
             self._dense.clear()
             return
-        self._add_trains(now_s)
-        until = self.card_clock.ticks(min(now_s, self.mouse.next_lick_s()))  # licks not read yet come before
         ticks = [self._late_toggles[0]]
         bits = [self._late_toggles[1]]
         if self._rare:
@@ -216,7 +221,7 @@ class SimulatedCard:
         all_ticks, all_bits = np.concatenate(ticks), np.concatenate(bits)
         order = np.argsort(all_ticks, kind="stable")
         all_ticks, all_bits = all_ticks[order], all_bits[order]
-        n = int(np.searchsorted(all_ticks, until, side="right"))
+        n = len(all_ticks) if until is None else int(np.searchsorted(all_ticks, until, side="right"))
         self._late_toggles = all_ticks[n:], all_bits[n:]
         if n:
             states = np.bitwise_xor.accumulate(np.concatenate([[self._state], all_bits[:n]]))[1:]
