@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -235,7 +236,7 @@ class PacedScreen(_Headless):
         self._block = -1
         self._times: list[float] = []
         self._flips: list[bool] = []
-        self._untaken: list[Flip] = []
+        self._untaken: deque[Flip] = deque()  # filled by the loop, taken by the thread that gathers
 
     def advance(self, *, stimulus: int, until_refresh: int, until_host_s: float, until_flip: int) -> Flip:
         """See ``Screen.advance``; the limits are of no concern here."""
@@ -261,7 +262,7 @@ class PacedScreen(_Headless):
 
     def take(self) -> FlipRows:
         """See ``Screen.take``."""
-        taken, self._untaken = self._untaken, []
+        taken = [self._untaken.popleft() for _ in range(len(self._untaken))]
         return self._shown.rows(
             first_flip=taken[0].flip if taken else self._flip + 1,
             refresh=np.array([flip.refresh for flip in taken], np.int64),

@@ -8,6 +8,7 @@ the lick line.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -46,6 +47,9 @@ class SimulatedCard:
         The host time of the first flip; faults count from it.
     sink
         Where all edges go, or None to keep none.
+    gather_lag_s
+        How far behind the clock ``flush`` stays: where another thread calls it, the loop must have had time
+        to read the licks before.
     """
 
     name = "card"
@@ -60,6 +64,7 @@ class SimulatedCard:
         start_host_s: float,
         faults: Faults,
         sink: EdgeSink | None,
+        gather_lag_s: float = 0.0,
     ) -> None:
         self.clock = clock
         self.card_clock = card_clock
@@ -67,6 +72,7 @@ class SimulatedCard:
         self.faults = faults
         self.start_host_s = start_host_s
         self._sink = sink
+        self._gather_lag_s = gather_lag_s
         self._rng_pulses = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(1,))))
         self._rng_align = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(2,))))
         self._gone_at_s = start_host_s + faults.device_gone_s
@@ -75,7 +81,7 @@ class SimulatedCard:
         self._lick_watchers: list[LickWatcher] = []
         self._dues: list[Callable[[], float]] = []
         self._lick_edges: list[Edge] = []
-        self._rare: list[tuple[int, int]] = []  # (ticks, bit): toggles not yet flushed
+        self._rare: deque[tuple[int, int]] = deque()  # (ticks, bit): toggles not yet flushed
         self._dense: list[tuple[IntArray, int]] = []
         self._trains: dict[Line, tuple[Train, float]] = {}
         self._flushed_host_s = -math.inf
@@ -83,7 +89,7 @@ class SimulatedCard:
         self._levels: dict[Line, bool] = {}
         self._n_flips = 0
         self._patch_on = False
-        self._echoes: list[IntArray] = []
+        self._echoes: deque[IntArray] = deque()
         self._running = False
         self._next_align_s = math.inf
         self._late_toggles: tuple[IntArray, IntArray] = (np.empty(0, np.int64), np.empty(0, np.int64))
@@ -184,7 +190,7 @@ class SimulatedCard:
 
     def read_frame_pulses(self) -> IntArray:
         """See ``EdgeSource.read_frame_pulses``."""
-        echoes, self._echoes = self._echoes, []
+        echoes = [self._echoes.popleft() for _ in range(len(self._echoes))]
         return np.concatenate(echoes) if echoes else np.empty(0, np.int64)
 
     def next_due_s(self) -> float:
@@ -198,7 +204,7 @@ class SimulatedCard:
 
     def flush(self) -> None:
         """See ``EdgeSource.flush``."""
-        now_s = self.clock.now_s()
+        now_s = self.clock.now_s() - self._gather_lag_s
         self._add_trains(now_s)
         self._hand_over(until=self.card_clock.ticks(min(now_s, self.mouse.next_lick_s())))  # unread licks come before
 
@@ -210,14 +216,14 @@ class SimulatedCard:
             return
         ticks = [self._late_toggles[0]]
         bits = [self._late_toggles[1]]
-        if self._rare:
-            rare = np.array(self._rare, np.int64)
+        if rare_toggles := [self._rare.popleft() for _ in range(len(self._rare))]:
+            rare = np.array(rare_toggles, np.int64)
             ticks.append(rare[:, 0])
             bits.append(rare[:, 1])
         for dense_ticks, bit in self._dense:
             ticks.append(dense_ticks)
             bits.append(np.full(len(dense_ticks), bit))
-        self._rare, self._dense = [], []
+        self._dense = []
         all_ticks, all_bits = np.concatenate(ticks), np.concatenate(bits)
         order = np.argsort(all_ticks, kind="stable")
         all_ticks, all_bits = all_ticks[order], all_bits[order]

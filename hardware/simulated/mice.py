@@ -85,7 +85,10 @@ class _Mouse:
 
     def next_lick_s(self) -> float:
         """See ``ModelMouse.next_lick_s``."""
-        return self._licks[0] if self._licks else math.inf
+        try:
+            return self._licks[0]
+        except IndexError:  # asked by the thread that gathers edges while the loop takes the last one
+            return math.inf
 
     def take_lick(self) -> float:
         """See ``ModelMouse.take_lick``."""

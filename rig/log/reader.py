@@ -20,6 +20,9 @@ from rig.log.schema import EDGE_DTYPE, FLIP_DTYPE, SCHEMA_VERSION, Entry, LogErr
 from rig.log.writer import EDGES, EVENTS, FLIPS
 from stages.events import SessionEnded, SessionStarted
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+"""What decoding raises for a line that is torn, garbage or of another schema."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionLog:
@@ -40,7 +43,7 @@ class SessionLog:
 
     def edges(self) -> AnyArray:
         """Return all edges, an array of ``EDGE_DTYPE``, shape (n,)."""
-        return _records(self.folder / EDGES, EDGE_DTYPE, [])
+        return _records(self.folder / EDGES, EDGE_DTYPE)
 
     def sha256(self) -> str:
         """Return the hash of ``events.jsonl`` as it lies there."""
@@ -48,7 +51,7 @@ class SessionLog:
 
 
 class Tail:
-    """Follows ``events.jsonl`` while it grows: whole lines only, each once."""
+    """Follows ``events.jsonl`` while it grows: whole lines that can be read, each once."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / EVENTS
@@ -65,7 +68,11 @@ class Tail:
         self._offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            yield decode(line)
+            try:
+                entry = decode(line)
+            except UNREADABLE:
+                continue  # ``read_session`` names it; who only watches goes on
+            yield entry
 
 
 def read_session(folder: Path) -> SessionLog:
@@ -96,19 +103,20 @@ def read_session(folder: Path) -> SessionLog:
         try:
             entries.append(decode(line))
             lines.append(line)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except UNREADABLE as error:
             damage.append(f"{EVENTS}:{number}: not readable, left out ({error})")
     if not entries or not isinstance(started := entries[0].event, SessionStarted):
         raise LogError(f"{path}: does not begin with SessionStarted; it is no session's log, or its beginning is lost")
-    flips = _records(folder / FLIPS, FLIP_DTYPE, damage)
+    damage += _torn(folder / FLIPS, FLIP_DTYPE) + _torn(folder / EDGES, EDGE_DTYPE)
+    flips = _records(folder / FLIPS, FLIP_DTYPE)
     return SessionLog(folder=folder, started=started, entries=entries, lines=lines, flips=flips, damage=damage)
 
 
 def _check_first(path: Path, line: bytes) -> None:
     try:
         first: Any = msgspec.json.decode(line)
-        version = first["event"]["schema_version"]
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        version = int(first["event"]["schema_version"])
+    except (*UNREADABLE, KeyError, TypeError, ValueError) as error:
         raise LogError(
             f"{path}:1: does not begin with SessionStarted; it is no session's log, or its beginning is lost"
         ) from error
@@ -118,12 +126,14 @@ def _check_first(path: Path, line: bytes) -> None:
         )
 
 
-def _records(path: Path, dtype: np.dtype[Any], damage: list[str]) -> AnyArray:
+def _torn(path: Path, dtype: np.dtype[Any]) -> list[str]:
+    """Return what is wrong with a file of records, from its size alone."""
     if not path.is_file():
-        damage.append(f"{path.name}: missing")
-        return np.empty(0, dtype)
-    data = path.read_bytes()
-    whole = len(data) // dtype.itemsize * dtype.itemsize
-    if whole != len(data):
-        damage.append(f"{path.name}: the last record is torn ({len(data) - whole} bytes left out)")
-    return np.frombuffer(data[:whole], dtype)
+        return [f"{path.name}: missing"]
+    rest = path.stat().st_size % dtype.itemsize
+    return [f"{path.name}: the last record is torn ({rest} bytes left out)"] if rest else []
+
+
+def _records(path: Path, dtype: np.dtype[Any]) -> AnyArray:
+    data = path.read_bytes() if path.is_file() else b""
+    return np.frombuffer(data[: len(data) // dtype.itemsize * dtype.itemsize], dtype)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -43,6 +44,13 @@ class Log(Protocol):
 
     def settle(self) -> None:
         """Called when a stretch of flips is complete: a log without a thread writes now."""
+
+    def gather_with(self, gather: Callable[[], None] | None) -> bool:
+        """Have ``gather`` called before each write, by the thread that writes; None ends it.
+
+        Returns whether there is such a thread; without one the caller gathers. Once this has returned,
+        what was set before is not called any more.
+        """
 
     def trouble(self) -> str | None:
         """Return, once, what keeps the log from being written; None while all is well."""
@@ -131,6 +139,10 @@ class LogWriter:
         """See ``Log.settle``: without a thread, this is when things are written."""
         self.pump()
 
+    def gather_with(self, gather: Callable[[], None] | None) -> bool:
+        """See ``Log.gather_with``."""
+        return False
+
     def trouble(self) -> str | None:
         """See ``Log.trouble``."""
         if self._trouble is None or self._said:
@@ -194,12 +206,20 @@ class LogThread:
         self._writer = writer
         self.append, self.flips, self.edges = writer.append, writer.flips, writer.edges
         self.trouble, self.backlog = writer.trouble, writer.backlog
+        self._gather: Callable[[], None] | None = None
+        self._gathering = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     def settle(self) -> None:
         """See ``Log.settle``: the thread writes in its own time."""
+
+    def gather_with(self, gather: Callable[[], None] | None) -> bool:
+        """See ``Log.gather_with``."""
+        with self._gathering:
+            self._gather = gather
+        return True
 
     def close(self) -> None:
         """Write the rest and close the files."""
@@ -210,6 +230,9 @@ class LogThread:
     def _run(self) -> None:
         since_sync_s = 0.0
         while not self._stop.wait(PUMP_INTERVAL_S):
+            with self._gathering:
+                if self._gather is not None:
+                    self._gather()
             self._writer.pump()
             since_sync_s += PUMP_INTERVAL_S
             if since_sync_s >= SYNC_INTERVAL_S:
@@ -241,6 +264,10 @@ class MemoryLog:
 
     def settle(self) -> None:
         """See ``Log.settle``."""
+
+    def gather_with(self, gather: Callable[[], None] | None) -> bool:
+        """See ``Log.gather_with``."""
+        return False
 
     def trouble(self) -> str | None:
         """See ``Log.trouble``."""

@@ -43,6 +43,8 @@ from stages.task import Task, stimuli_of
 from stimuli.headless import PacedScreen, RefreshTrain, VirtualScreen
 from stimuli.spec import Gray, NaturalMovie, Stimulus, identity
 
+GATHER_LAG_S = 0.02
+"""A refresh and some: until then the loop has read every lick."""
 LEAD_S = 0.25
 """The simulated monitor's first refresh comes this long after it was made, in real time."""
 VERSIONS_OF = ("numpy", "msgspec", "pydantic", "pyzmq", "pyyaml", "psychopy", "nidaqmx", "pyserial")
@@ -183,6 +185,7 @@ def assembled(
         start_host_s=train.start_host_s,
         faults=_faults(config),
         sink=log.edges,
+        gather_lag_s=0.0 if plan.fast else GATHER_LAG_S,
     )
     valve = SimulatedValve(
         card=card, calibration=calibration_of(config), paths=list(config.valve.paths), seed=card_seed

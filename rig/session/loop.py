@@ -12,11 +12,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from hardware.arrays import FloatArray, IntArray
 from hardware.clock import TICKS_PER_S, Clock, ClockMap
-from hardware.events import ClockFitted, ControllerFailed, Health, LateFlip
+from hardware.events import ClockFitted, ControllerFailed, Health
 from hardware.protocols import (
     Cameras,
     Command,
@@ -31,8 +28,9 @@ from hardware.protocols import (
     Spout,
     SyncOutputs,
 )
-from rig.log.schema import FLIP_DTYPE, AnyEvent, Entry
+from rig.log.schema import AnyEvent, Entry
 from rig.log.writer import Log
+from rig.session.columns import Columns
 from rig.session.monitors import LickLineMonitor, Monitor, SpoutMonitor, WheelMonitor
 from stages.events import (
     Action,
@@ -131,12 +129,19 @@ class Loop:
         self._ending: SessionEnded | None = None
         self._map: ClockMap
         self._time_s = 0.0
-        self._flush_took_s = 0.0
-        self._flush_flip = 1
+        self._stretch_took_s = 0.0
+        self._stretch_flip = 1
+        self._gathered_elsewhere = False
         self._health_refresh = 0
         self._fit_flip = FIRST_FIT_FLIPS
-        self._pair_host_s: list[FloatArray] = []
-        self._pair_ticks: list[IntArray] = []
+        self._columns = Columns(
+            screen=devices.screen,
+            encoder=devices.encoder,
+            sync=devices.sync,
+            edges=devices.edges,
+            log=log,
+            wheel=self._wheel,
+        )
         self._n_late = 0
         self._n_licks = 0
         self._step_s: list[float] = []
@@ -186,14 +191,14 @@ class Loop:
             return flip
         if self._inputs_changed:
             self._inputs_due_s = self._next_input_s()
-        until_flip = number + 1 if self._stepping or out.actions or self._owed else self._flush_flip
+        until_flip = number + 1 if self._stepping or out.actions or self._owed else self._stretch_flip
         until_host_s = self._inputs_due_s
         if out.due_s < math.inf:
             until_host_s = min(until_host_s, self._map.host_s(out.due_s))
         self._inputs_changed = out.frame != self._frame  # a model mouse may answer what it is shown
         self._frame = out.frame
-        took_s = self._clock.now_s() - begun_s + self._flush_took_s
-        self._flush_took_s = 0.0
+        took_s = self._clock.now_s() - begun_s + self._stretch_took_s
+        self._stretch_took_s = 0.0
         self._step_s.append(took_s)
         if self._on_step is not None:
             self._on_step(took_s)
@@ -205,10 +210,10 @@ class Loop:
         )
         self._devices.sync.flip_pulse()
         self._time_s = self._map.session_s(flip.host_s)  # before a new fit: flips.bin holds the same number
-        if flip.flip >= self._flush_flip:
+        if flip.flip >= self._stretch_flip:
             begun_s = self._clock.now_s()
-            self._flush(flip)
-            self._flush_took_s = self._clock.now_s() - begun_s
+            self._stretch_ends(flip)
+            self._stretch_took_s = self._clock.now_s() - begun_s
         return flip
 
     def _follow(self, out: Outputs, flip: Flip) -> None:
@@ -309,6 +314,8 @@ class Loop:
                 faulty=True, what=trouble, remedy="free space on the data disk", time_s=time_s
             )
         self._poll_slow(flip)
+        if self._gathered_elsewhere:
+            self._hear_columns(flip)
         steps_us = sorted(step_s * 1e6 for step_s in self._step_s)
         self._step_s.clear()
         self._record(
@@ -330,60 +337,30 @@ class Loop:
         if d.cameras is not None:
             self._record_all(flip, d.cameras.poll())
 
-    def _flush(self, flip: Flip) -> None:
-        """Give the frame pulses, read the wheel, hand the columns of these flips to the log."""
-        d = self._devices
-        rows = d.screen.take()
-        n = len(rows.refresh)
-        times_s = self._map.session_s_of(rows.host_s)
-        record = np.empty(n, FLIP_DTYPE)
-        try:
-            d.sync.flips_made(host_s=rows.host_s)
-            record["signal_v"], record["supply_v"] = signal_v, _ = d.encoder.read(host_s=rows.host_s)
-            self._wheel.see(times_s=times_s, signal_v=signal_v)
-            d.edges.flush()
-        except DeviceError as error:
-            record["signal_v"] = record["supply_v"] = np.nan
-            self._fault(error, self._owed, self._time_s)
-        record["flip"] = np.arange(rows.first_flip, rows.first_flip + n)
-        record["refresh"] = rows.refresh
-        record["time_s"] = times_s
-        record["stimulus"] = rows.stimulus
-        record["movie_frame"] = rows.movie_frame
-        record["n_missed"] = rows.n_missed
-        self._log.flips(record)
-        if rows.n_missed.any():
-            for i in np.flatnonzero(rows.n_missed).tolist():
-                self._n_late += 1
-                self._record(
-                    flip,
-                    LateFlip(
-                        flip=rows.first_flip + i,
-                        refresh=int(rows.refresh[i]),
-                        n_missed=int(rows.n_missed[i]),
-                        stimulus=int(rows.stimulus[i]),
-                    ),
-                )
-        self._pair_host_s.append(rows.host_s)
-        self._pair_ticks.append(d.edges.read_frame_pulses())
+    def _stretch_ends(self, flip: Flip) -> None:
+        """Gather the columns if nobody else does, fit the clock if it is time, take note of what came up."""
         if flip.flip >= self._fit_flip:
-            self._fit(flip)
-        self._flush_flip = min(flip.flip + d.screen.rows_per_take, self._fit_flip)
+            self._fit_flip = flip.flip + min(flip.flip, FIT_FLIPS)
+            n, residual_us = self._columns.fit(window=FIT_FLIPS)
+            if n:
+                self._record(flip, ClockFitted(n=n, drift_ppm=self._map.drift_ppm, residual_us=residual_us))
+        elif not self._gathered_elsewhere:
+            self._columns.gather()
+        self._hear_columns(flip)
+        self._set_stretch(flip)
         self._log.settle()
 
-    def _fit(self, flip: Flip) -> None:
-        self._fit_flip = flip.flip + min(flip.flip, FIT_FLIPS)
-        host_s, ticks = np.concatenate(self._pair_host_s), np.concatenate(self._pair_ticks)
-        n = min(len(host_s), len(ticks))
-        host_s, ticks = host_s[:n], ticks[:n]
-        keep = slice(max(0, n - FIT_FLIPS), n)
-        if n:
-            residual_us = self._map.fit(host_s=host_s[keep], ticks=ticks[keep])
-            self._record(
-                flip,
-                ClockFitted(n=len(host_s[keep]), drift_ppm=self._map.drift_ppm, residual_us=residual_us),
-            )
-        self._pair_host_s, self._pair_ticks = [host_s[keep]], [ticks[keep]]
+    def _hear_columns(self, flip: Flip) -> None:
+        """Record late flips and name failures that gathering the columns met with."""
+        if late := self._columns.late():
+            self._n_late += len(late)
+            self._record_all(flip, late)
+        for error in self._columns.errors():
+            self._fault(error, self._owed, self._time_s)
+
+    def _set_stretch(self, flip: Flip) -> None:
+        take = self._devices.screen.rows_per_take
+        self._stretch_flip = self._fit_flip if self._gathered_elsewhere else min(flip.flip + take, self._fit_flip)
 
     # --- beginning and end --------------------------------------------------------------------------
 
@@ -404,14 +381,9 @@ class Loop:
             )
         self._map = ClockMap(host_s=flip.host_s, ticks=int(first[0]))
         self._record(flip, self._started(flip.host_s))
-        signal_v, supply_v = d.encoder.read(host_s=rows.host_s)
-        record = np.zeros(len(rows.refresh), FLIP_DTYPE)
-        record["movie_frame"] = -1
-        record["signal_v"], record["supply_v"] = signal_v, supply_v
-        self._log.flips(record)
-        self._pair_host_s.append(rows.host_s)
-        self._pair_ticks.append(first)
-        self._flush_flip = min(d.screen.rows_per_take, self._fit_flip)
+        self._columns.begin(clock_map=self._map, first_ticks=first, rows=rows)
+        self._gathered_elsewhere = self._log.gather_with(self._columns.gather)
+        self._set_stretch(flip)
         d.sync.running(level=True)
         if d.cameras is not None:
             d.cameras.start(session_id="")
@@ -433,7 +405,9 @@ class Loop:
         except DeviceError as error:
             self._fault(error, self._owed, self._time_s)
         self._poll_slow(flip)
-        self._flush(flip)
+        self._log.gather_with(None)
+        self._columns.gather()
+        self._hear_columns(flip)
         self._record_all(flip, self._owed)
 
     def _fault(self, error: DeviceError, into: list[InputEvent], time_s: float) -> None:
