@@ -123,10 +123,8 @@ def test_several_problems_are_all_named_each_with_its_own_line(tmp_path: Path) -
     assert problems_of(file) == [
         f"several.yaml:{line_of(text, 'presentation:')}: presentation.flash_s: is missing",
         f"several.yaml:{line_of(text, 'flash_ss:')}: presentation.flash_ss: there is no such field; did you mean flash_s?",
-        f"several.yaml:{line_of(text, 'timeout_s: short')}: timeout_s: input should be a valid number, unable to parse "
-        "string as a number; it is 'short'",
-        f"several.yaml:{line_of(text, 'passive:')}: passive: input should be a valid boolean, unable to interpret input; "
-        "it is 'perhaps'",
+        f"several.yaml:{line_of(text, 'timeout_s: short')}: timeout_s: input should be a valid number, unable to parse string as a number; it is 'short'",
+        f"several.yaml:{line_of(text, 'passive:')}: passive: input should be a valid boolean, unable to interpret input; it is 'perhaps'",
     ]  # fmt: skip
 
 
