@@ -39,10 +39,9 @@ lint: $(DEV) ## Check format, style, types and import contracts.
 test: lint ## Run lint, then every test but the slow ones.
 	$(BIN)/pytest -n 2 -m "not slow"
 
-soak: $(DEV) ## Run the slow tests.
-	@found=0; $(BIN)/pytest -m slow --collect-only -q >/dev/null 2>&1 || found=$$?; \
-	if [ $$found -eq 5 ]; then echo "No test is marked slow: nothing to soak."; \
-	else set -x; RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 -m slow --timeout 3000; fi
+soak: $(DEV) ## Run the slow tests and thousands of random sessions.
+	$(BIN)/pytest -n 2 -m slow --timeout 3000
+	RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 tests/properties --timeout 3000
 
 clean: ## Remove .venv, caches, builds and the demo's sessions.
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

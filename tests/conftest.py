@@ -14,5 +14,5 @@ _COMMON = {
 }
 settings.register_profile("quick", max_examples=30, derandomize=True, **_COMMON)
 settings.register_profile("full", max_examples=400, derandomize=True, **_COMMON)
-settings.register_profile("soak", max_examples=2000, **_COMMON)
+settings.register_profile("soak", max_examples=2000, derandomize=True, **_COMMON)
 settings.load_profile(os.environ.get("RIG_HYPOTHESIS", "full"))
