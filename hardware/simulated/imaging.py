@@ -38,16 +38,13 @@ class PulseTrain:
         """Return how many pulses were given before a host time."""
         if self._start_s is None:
             return 0
-        return max(0, int(np.ceil((min(host_s, self._stop_s) - self._start_s) / self._period_s)))
+        return int(np.ceil(max(0.0, min(host_s, self._stop_s) - self._start_s) / self._period_s))
 
-    def __call__(self, after_s: float, until_s: float) -> FloatArray:
-        """Return the rises in ``(after_s, until_s]``, shape (n,)."""
+    def __call__(self, from_s: float, until_s: float) -> FloatArray:
+        """Return the rises in ``[from_s, until_s)``, shape (n,)."""
         if self._start_s is None:
             return np.empty(0)
-        last_s = min(until_s, self._stop_s)
-        first = 0 if after_s < self._start_s else int((after_s - self._start_s) // self._period_s) + 1
-        last = int((last_s - self._start_s) // self._period_s)
-        return np.asarray(self._start_s + np.arange(first, last + 1) * self._period_s, np.float64)
+        return self._start_s + np.arange(self.n_until(from_s), self.n_until(until_s)) * self._period_s
 
 
 class SimulatedMicroscope:
