@@ -121,13 +121,16 @@ class RewardValve(Device, Protocol):
         """Return the open time for a volume; raises outside the calibrated range."""
 
     def arm(self, *, reward: int, volume_ul: float, opens_ticks: int, closes_ticks: int) -> None:
-        """Pay the first lick between the two counts, ends included, once."""
+        """Pay the first lick between the two counts, ends included, once.
+
+        Raises while another reward is armed.
+        """
 
     def disarm(self, *, reward: int) -> None:
         """Withdraw an armed reward; whether it had fired is read back and comes with ``poll``."""
 
     def pulse(self, *, reward: int, volume_ul: float) -> None:
-        """Open now for ``volume_ul``."""
+        """Open now for ``volume_ul``; raises while the valve is open or a reward is armed."""
 
     def poll(self) -> Sequence[PulseReport]:
         """Return what happened to rewards since the last call, in order."""

@@ -82,6 +82,7 @@ class SimulatedCard:
         self._dues: list[Callable[[], float]] = []
         self._lick_edges: list[Edge] = []
         self._rare: deque[tuple[int, int]] = deque()  # (ticks, bit): toggles not yet flushed
+        self._taken_back: deque[tuple[int, int]] = deque()
         self._dense: list[tuple[IntArray, int]] = []
         self._trains: dict[Line, tuple[Train, float]] = {}
         self._flushed_host_s = -math.inf
@@ -133,13 +134,9 @@ class SimulatedCard:
         self._rare.append((ticks, _MASKS[line]))
         return ticks
 
-    def untoggle(self, line: Line, *, host_s: float) -> bool:
-        """Take back a change that lies ahead; return whether it could be."""
-        edge = (self.card_clock.ticks(host_s), line.mask)
-        if edge not in self._rare:
-            return False
-        self._rare.remove(edge)
-        return True
+    def untoggle(self, line: Line, *, host_s: float) -> None:
+        """Take back a change that lies ahead."""
+        self._taken_back.append((self.card_clock.ticks(host_s), _MASKS[line]))
 
     def drive(self, line: Line, *, level: bool, host_s: float) -> None:
         """Set a line's level from a host time on."""
@@ -214,6 +211,7 @@ class SimulatedCard:
             self._rare.clear()
             self._dense.clear()
             return
+        taken_back = [self._taken_back.popleft() for _ in range(len(self._taken_back))]
         ticks = [self._late_toggles[0]]
         bits = [self._late_toggles[1]]
         if rare_toggles := [self._rare.popleft() for _ in range(len(self._rare))]:
@@ -225,6 +223,9 @@ class SimulatedCard:
             bits.append(np.full(len(dense_ticks), bit))
         self._dense = []
         all_ticks, all_bits = np.concatenate(ticks), np.concatenate(bits)
+        for tick, bit in taken_back:
+            edge = np.flatnonzero((all_ticks == tick) & (all_bits == bit))[:1]
+            all_ticks, all_bits = np.delete(all_ticks, edge), np.delete(all_bits, edge)
         order = np.argsort(all_ticks, kind="stable")
         all_ticks, all_bits = all_ticks[order], all_bits[order]
         n = len(all_ticks) if until is None else int(np.searchsorted(all_ticks, until, side="right"))

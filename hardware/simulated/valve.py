@@ -84,6 +84,7 @@ class SimulatedValve:
     def arm(self, *, reward: int, volume_ul: float, opens_ticks: int, closes_ticks: int) -> None:
         """See ``RewardValve.arm``."""
         self._card.require()
+        self._refuse_while_armed()
         self._armed = _Armed(reward, self.open_time_s(volume_ul=volume_ul), opens_ticks, closes_ticks)
 
     def disarm(self, *, reward: int) -> None:
@@ -96,6 +97,7 @@ class SimulatedValve:
     def pulse(self, *, reward: int, volume_ul: float) -> None:
         """See ``RewardValve.pulse``."""
         self._card.require()
+        self._refuse_while_armed()
         open_s = self.open_time_s(volume_ul=volume_ul)
         if not self._start(reward, open_s, host_s=self._card.clock.now_s(), lick_ticks=-1, path="commanded"):
             raise DeviceError(
@@ -117,7 +119,8 @@ class SimulatedValve:
         self._armed = None
         now_s = self._card.clock.now_s()
         falls_s = self._echo_falls_s
-        if falls_s is not None and falls_s > now_s and self._card.untoggle(Line.REWARD_ECHO, host_s=falls_s):
+        if falls_s is not None and falls_s > now_s:
+            self._card.untoggle(Line.REWARD_ECHO, host_s=falls_s)
             self._card.toggle(Line.REWARD_ECHO, host_s=now_s)
         self._echo_falls_s = None
         self._busy_until_s = min(self._busy_until_s, now_s)
@@ -125,6 +128,14 @@ class SimulatedValve:
     def close(self) -> None:
         """Close the valve."""
         self.close_now()
+
+    def _refuse_while_armed(self) -> None:
+        if self._armed is not None:
+            raise DeviceError(
+                device=self.name,
+                what=f"reward {self._armed.reward} is armed already",
+                remedy="disarm it first: there is one counter, and what it was set to would be lost",
+            )
 
     def _lick(self, lick_s: float, ticks: int) -> None:
         """Both paths see the lick; the counter decides."""
