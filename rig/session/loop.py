@@ -159,16 +159,18 @@ class Loop:
         d.sync.flip_pulse()
         try:
             self._begin(flip)
-            while self._ending is None:
-                flip = self._one_step(flip)
-            self._end(flip)
+            try:
+                while self._ending is None:
+                    flip = self._one_step(flip)
+                self._end(flip)
+            except BaseException as error:
+                self._record(flip, ControllerFailed(what=f"{type(error).__name__}: {error}"))
+                raise
             self._record(flip, self._ending)
             return self._ending
-        except BaseException as error:
-            self._record(flip, ControllerFailed(what=f"{type(error).__name__}: {error}"))
-            raise
         finally:
             d.valve.close_now()
+            self._log.gather_with(None)
 
     # --- one step ---------------------------------------------------------------------------------
 
