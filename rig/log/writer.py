@@ -65,8 +65,9 @@ class _File:
     def __init__(self, path: Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
         self.path = path
+        self.pending = bytearray()
+        """What is still to be written."""
         self._fd = os.open(path, flags, 0o644)
-        self._pending = bytearray()
 
     def write(self, data: bytes) -> None:
         """Write ``data`` after whatever could not be written before.
@@ -76,10 +77,10 @@ class _File:
         OSError
             The disk is full or gone; the rest is kept for the next call.
         """
-        self._pending += data
-        while self._pending:
-            n = os.write(self._fd, self._pending)
-            del self._pending[:n]
+        self.pending += data
+        while self.pending:
+            n = os.write(self._fd, self.pending)
+            del self.pending[:n]
 
     def sync(self) -> None:
         """Have the disk keep what was written."""
@@ -101,18 +102,21 @@ class LogWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._files: dict[str, _File] = {}
+        self._reserve = folder / RESERVE
         try:
             folder.mkdir(parents=True)
-            self._files = {name: _File(folder / name) for name in (EVENTS, FLIPS, EDGES)}
-            self._reserve = folder / RESERVE
-            self._reserve.write_bytes(bytes(RESERVE_BYTES))
         except FileExistsError as error:
             raise LogError(f"{folder}: there is a session in it already; choose another folder") from error
         except OSError as error:
-            raise LogError(
-                f"{folder}: can't be written ({error.strerror}); choose a folder that can, with --out or the rig's "
-                "data_dir"
-            ) from error
+            raise _unwritable(folder, error) from error
+        try:
+            for name in (EVENTS, FLIPS, EDGES):
+                self._files[name] = _File(folder / name)
+            self._reserve.write_bytes(bytes(RESERVE_BYTES))
+        except OSError as error:
+            self._let_go()
+            raise _unwritable(folder, error) from error
         # Deques: appended to by the session's thread while another takes from the left.
         self._entries: deque[Entry] = deque()
         self._flips: deque[AnyArray] = deque()
@@ -157,12 +161,9 @@ class LogWriter:
     def pump(self) -> None:
         """Encode and write what has come; keeps what can't be written."""
         with self._pumping:
-            if entries := _take(self._entries):
-                self._write(EVENTS, b"".join([encode(entry) + b"\n" for entry in entries]))
-            if flips := _take(self._flips):
-                self._write(FLIPS, b"".join([rows.tobytes() for rows in flips]))
-            if edges := _take(self._edges):
-                self._write(EDGES, b"".join([rows.tobytes() for rows in edges]))
+            self._write(EVENTS, b"".join([encode(entry) + b"\n" for entry in _take(self._entries)]))
+            self._write(FLIPS, b"".join([rows.tobytes() for rows in _take(self._flips)]))
+            self._write(EDGES, b"".join([rows.tobytes() for rows in _take(self._edges)]))
 
     def sync(self) -> None:
         """Have the disk keep what was written."""
@@ -170,33 +171,61 @@ class LogWriter:
             try:
                 file.sync()
             except OSError as error:
-                self._complain(file.path, error)
+                self.complain(f"{file.path.name} can't be written ({error.strerror})")
 
     def close(self) -> None:
-        """Write and sync everything, give back the reserve, close the files."""
+        """Write and sync everything, give back the reserve, close the files; leave none of a session that never began.
+
+        Raises
+        ------
+        LogError
+            Something could not be written to the last.
+        """
         self._reserve.unlink(missing_ok=True)
         self.pump()
         self.sync()
+        lost = [f"{len(file.pending)} bytes of {file.path.name}" for file in self._files.values() if file.pending]
+        self._let_go()
+        if lost:
+            raise LogError(
+                f"{self.folder}: {' and '.join(lost)} could not be written ({self._trouble}); free space there"
+            )
+
+    def _let_go(self) -> None:
+        """Close the files; take a folder away that holds nothing."""
         for file in self._files.values():
             file.close()
+        paths = [file.path for file in self._files.values()]
+        with contextlib.suppress(OSError):
+            if not any(path.stat().st_size for path in paths):
+                for path in (*paths, self._reserve):
+                    path.unlink(missing_ok=True)
+                self.folder.rmdir()
 
     def _write(self, name: str, data: bytes) -> None:
         file = self._files[name]
         try:
             file.write(data)
         except OSError as error:
-            self._complain(file.path, error)
+            self.complain(f"{file.path.name} can't be written ({error.strerror})")
             with contextlib.suppress(OSError):  # kept, and tried again with the next pump
                 file.write(b"")  # what is pending, into the room the reserve gave back
 
-    def _complain(self, path: Path, error: OSError) -> None:
+    def complain(self, what: str) -> None:
+        """Remember the first trouble for the session to hear, and make room for its end."""
         if self._trouble is None:
-            self._trouble = f"{path.name} can't be written ({error.strerror})"
+            self._trouble = what
             self._reserve.unlink(missing_ok=True)
 
 
 def _take(queue: deque[Item]) -> list[Item]:
     return [queue.popleft() for _ in range(len(queue))]
+
+
+def _unwritable(folder: Path, error: OSError) -> LogError:
+    return LogError(
+        f"{folder}: can't be written ({error.strerror}); choose a folder that can, with --out or the rig's data_dir"
+    )
 
 
 class LogThread:
@@ -232,12 +261,20 @@ class LogThread:
         while not self._stop.wait(PUMP_INTERVAL_S):
             with self._gathering:
                 if self._gather is not None:
-                    self._gather()
+                    self._gather_safely(self._gather)
             self._writer.pump()
             since_sync_s += PUMP_INTERVAL_S
             if since_sync_s >= SYNC_INTERVAL_S:
                 since_sync_s = 0.0
                 self._writer.sync()
+
+    def _gather_safely(self, gather: Callable[[], None]) -> None:
+        """Gather; what breaks in it is named as trouble of the log, and the thread goes on writing."""
+        try:
+            gather()
+        except Exception as error:  # noqa: BLE001 - the end of a thread: nobody else would hear of it
+            self._gather = None
+            self._writer.complain(f"flips and edges can't be gathered any more ({type(error).__name__}: {error})")
 
 
 class MemoryLog:
