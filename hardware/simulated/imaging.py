@@ -44,7 +44,7 @@ class PulseTrain:
         """Return the rises in ``[from_s, until_s)``, shape (n,)."""
         if self._start_s is None:
             return np.empty(0)
-        return self._start_s + np.arange(self.n_until(from_s), self.n_until(until_s)) * self._period_s
+        return self._start_s + np.arange(self.n_until(from_s), self.n_until(until_s), dtype=np.float64) * self._period_s
 
 
 class SimulatedMicroscope:

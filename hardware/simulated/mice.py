@@ -105,7 +105,8 @@ class _Mouse:
         knots_s = np.arange(first, last + 1) * KNOT_S
         w = 2 * math.pi / self._periods_s
         waves = (np.cos(np.outer(knots_s, w) + self._phases) - np.cos(self._phases)) @ (self._amplitudes / w)
-        return np.interp(host_s, knots_s, RUNNING_CM_S * knots_s - waves)
+        distance: FloatArray = np.interp(host_s, knots_s, RUNNING_CM_S * knots_s - waves)
+        return distance
 
     def _will_lick(self, host_s: float) -> None:
         if host_s >= self._last_lick_s + SHORTEST_INTERVAL_S:

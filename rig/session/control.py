@@ -30,6 +30,8 @@ POLL_MS = 20
 LARGEST_MESSAGE = 65_536
 REMEMBERED = 1_000
 """Answers kept for a request that comes again."""
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are no message of ours, whatever they are."""
 
 
 class ControlError(Exception):
@@ -174,7 +176,7 @@ class ControlServer:
     def _take(self, sender: bytes, data: bytes) -> None:
         try:
             request = msgspec.json.decode(data, type=Request)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except UNREADABLE as error:
             self._send(sender, Reply(id="", stage=Stage.REFUSED, what=f"not understood: {error}"))
             return
         known = self._answers.get(request.id)
@@ -264,7 +266,7 @@ def running_sessions(runtime_dir: Path) -> list[Running]:
     for path in sorted(runtime_dir.glob("*.json")):
         try:
             running = msgspec.json.decode(path.read_bytes(), type=Running)
-        except (OSError, msgspec.DecodeError, msgspec.ValidationError):
+        except (OSError, *UNREADABLE):
             continue
         if psutil.pid_exists(running.pid):
             sessions.append(running)
