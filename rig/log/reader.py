@@ -20,7 +20,7 @@ from rig.log.schema import EDGE_DTYPE, FLIP_DTYPE, SCHEMA_VERSION, Entry, LogErr
 from rig.log.writer import EDGES, EVENTS, FLIPS
 from stages.events import SessionEnded, SessionStarted
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises for a line that is torn, garbage or of another schema."""
 
 
