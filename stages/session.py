@@ -8,7 +8,8 @@ Rules
       task's clock stands, the grid of flashes stays where it is.
     * *Stop* acts when the trial has ended and runs the closing blocks; *stop-now* cuts everything.
     * A free reward never counts as a trial's; it is refused within 1 s of another, in passive stages,
-      with the spout retracted and above the volume limit. While a trial's reward is armed it waits.
+      with the spout retracted, above the volume limit and outside the valve's calibration. While a
+      trial's reward is armed it waits.
     * A device's fault raises an alarm; the policy of that device says what becomes of the session.
 """
 
@@ -70,6 +71,7 @@ class Session:
         ledger: Ledger,
         movie: tuple[int, NaturalMovie] | None,
         policies: Mapping[str, FaultPolicy],
+        valve_range_ul: tuple[float, float],
     ) -> None:
         p = parameters
         self._p = p
@@ -78,6 +80,7 @@ class Session:
         self._ledger = ledger
         self._movie = movie
         self._policies = policies
+        self._valve_range_ul = valve_range_ul
 
         def refreshes(seconds: float, field: str) -> int:
             return whole_refreshes(seconds, refresh_hz=refresh_hz, field=field)
@@ -397,6 +400,9 @@ class Session:
             return "the spout is retracted; move it to the mouse first"
         if volume_ul <= 0:
             return f"{volume_ul:g} uL is no volume"
+        low_ul, high_ul = self._valve_range_ul
+        if not low_ul <= volume_ul <= high_ul:
+            return f"{volume_ul:g} uL lies outside the valve's calibrated range of {low_ul:g} to {high_ul:g} uL"
         if time_s - self._last_free_s < FREE_REWARD_INTERVAL_S:
             return f"the last free reward was {time_s - self._last_free_s:.2f} s ago; wait {FREE_REWARD_INTERVAL_S:g} s"
         if self._ledger.dispensed_ul + volume_ul > self._p.volume_limit_ul:

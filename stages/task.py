@@ -121,6 +121,8 @@ class Task:
         How long after it happened a lick may still arrive; response windows close this much later.
     policies
         What a fault of each device does; a device that is not named lets the session go on.
+    valve_range_ul
+        The volumes the valve can give; an operator's free reward outside it is refused.
 
     Raises
     ------
@@ -137,6 +139,7 @@ class Task:
         seed: int,
         lick_latency_s: float = 0.0,
         policies: Mapping[str, FaultPolicy] | None = None,
+        valve_range_ul: tuple[float, float] = (0.0, math.inf),
     ) -> None:
         streams = RandomStreams(seed)
         choices = [i for i, s in enumerate(stimuli) if isinstance(s, Grating | NaturalImage)]
@@ -170,6 +173,7 @@ class Task:
             ledger=ledger,
             movie=(movie, movie_stimulus) if isinstance(movie_stimulus, NaturalMovie) and movie is not None else None,
             policies=policies or {},
+            valve_range_ul=valve_range_ul,
         )
 
     def step(self, at: At, inputs: Sequence[InputEvent]) -> Outputs:

@@ -154,6 +154,7 @@ def assembled(
         seed=plan.seed,
         lick_latency_s=config.lick_latency_s,
         policies=config.policies,
+        valve_range_ul=(config.valve.volume_min_ul, config.valve.volume_max_ul),
     )
     streams = RandomStreams(plan.seed)
     clock: Clock = VirtualClock() if plan.fast else HostClock()
@@ -264,6 +265,7 @@ def session_started(
 
 def task_of(started: SessionStarted) -> Task:
     """Return the task of a recorded session, as new, from its first event."""
+    valve = started.rig_parameters["valve"]
     return Task(
         StageParameters.model_validate(started.stage_parameters),
         stimuli=started.stimuli,
@@ -271,6 +273,7 @@ def task_of(started: SessionStarted) -> Task:
         seed=started.seed,
         lick_latency_s=started.lick_latency_s,
         policies={device: FaultPolicy(policy) for device, policy in started.policies.items()},
+        valve_range_ul=(valve["volume_min_ul"], valve["volume_max_ul"]),
     )
 
 
