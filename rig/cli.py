@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import math
 import secrets
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from uuid import uuid4
 import typer
 from platformdirs import user_state_path
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hardware.protocols import DeviceError
@@ -85,6 +87,8 @@ def run(
         config = load_rig(rig)
         refuse_misfits(parameters, config)
         _check_name(mouse)
+        if seed is not None and seed < 0:
+            raise ConfigError([Problem("--seed", 0, "", f"{seed} is no seed; give a whole number from 0 up")])
         session_id = uuid4()
         parent = out_dir or Path(config.data_dir)
         folder = parent / folder_name(now=datetime.now(UTC), mouse=mouse, stage=parameters.stage, session_id=session_id)
@@ -102,7 +106,7 @@ def run(
         out.print(f"[b]{mouse}[/b]  {parameters.stage}  on {config.rig}, seed {plan.seed}")
         problem = _run_and_watch(plan)
         if problem is not None:
-            err.print(f"[red]✗[/red] {problem}", markup=True)
+            err.print(f"[red]✗[/red] {escape(problem)}", markup=True)
             if not (folder / "events.jsonl").exists():
                 raise typer.Exit(1)
         log = read_session(folder)
@@ -143,9 +147,9 @@ def _run_and_watch(plan: SessionPlan) -> str | None:
             except KeyboardInterrupt:
                 progress.update(bar, description="stopping now")  # the session got the same signal
         process.join()
-    if pipe.poll():
+    try:
         problem = pipe.recv()
-    elif process.exitcode:
+    except EOFError:  # it died without a word
         problem = f"the session's process ended with code {process.exitcode}; what it recorded is in {plan.folder}"
     return problem
 
@@ -167,15 +171,15 @@ def _length_s(p: StageParameters) -> float:
 def _with_minutes(p: StageParameters, minutes: float | None) -> StageParameters:
     if minutes is None:
         return p
-    if minutes <= 0:
-        raise ConfigError([Problem("--minutes", 1, "", f"{minutes:g} is no length of a task; give minutes above 0")])
+    if not 0 < minutes < math.inf:
+        raise ConfigError([Problem("--minutes", 0, "", f"{minutes:g} is no length of a task; give minutes above 0")])
     return p.model_copy(update={"task_duration_min": minutes})
 
 
 def _check_name(mouse: str) -> None:
     if not mouse or not all(c.isalnum() or c in "-." for c in mouse):
         raise ConfigError(
-            [Problem("--mouse", 1, "", f"{mouse!r} can't stand in a folder's name; use letters, digits, - and .")]
+            [Problem("--mouse", 0, "", f"{mouse!r} can't stand in a folder's name; use letters, digits, - and .")]
         )
 
 
@@ -185,7 +189,7 @@ def _mouse_kind(name: str) -> MouseKind:
     except ValueError as error:
         known = [kind.value for kind in MouseKind]
         raise ConfigError(
-            [Problem("--simulated-mouse", 1, "", f"there is no model mouse {name!r}; {nearest(name, known)}")]
+            [Problem("--simulated-mouse", 0, "", f"there is no model mouse {name!r}; {nearest(name, known)}")]
         ) from error
 
 

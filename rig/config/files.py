@@ -60,5 +60,5 @@ def _load(folder: str, what: str, name: str, model: type[Model]) -> Model:
         return load_yaml(Path(name), model)
     known = shipped(folder)
     if name not in known:
-        raise ConfigError([Problem(name, 1, "", f"there is no {what} of this name; {nearest(name, list(known))}")])
+        raise ConfigError([Problem(name, 0, "", f"there is no {what} of this name; {nearest(name, list(known))}")])
     return load_yaml(known[name], model)

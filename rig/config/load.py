@@ -17,7 +17,7 @@ Location = tuple[int | str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a file."""
+    """One thing that is wrong with a file, or with something given by name (``line`` 0)."""
 
     file: str
     line: int
@@ -25,9 +25,10 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        """Return ``file:line: field: message``."""
+        """Return ``file:line: field: message``, without what does not apply."""
+        line = f"{self.line}:" if self.line else ""
         field = f" {self.field}:" if self.field else ""
-        return f"{self.file}:{self.line}:{field} {self.message}"
+        return f"{self.file}:{line}{field} {self.message}"
 
 
 class _Loader(yaml.SafeLoader):

@@ -97,7 +97,7 @@ def refuse_misfits(stage: StageParameters, config: RigConfig) -> None:
     """
     where = f"{stage.stage} on {config.rig}"
     problems = [
-        Problem(where, 1, "", str(problem)) for problem in duration_problems(stage, refresh_hz=config.screen.refresh_hz)
+        Problem(where, 0, "", str(problem)) for problem in duration_problems(stage, refresh_hz=config.screen.refresh_hz)
     ]
     if not stage.passive:
         calibration = calibration_of(config)
@@ -109,7 +109,7 @@ def refuse_misfits(stage: StageParameters, config: RigConfig) -> None:
                 if volume_ul > 0:
                     calibration.open_time_s(volume_ul)
             except DeviceError as error:
-                problems.append(Problem(where, 1, field, f"{error.what}; {error.remedy}"))
+                problems.append(Problem(where, 0, field, f"{error.what}; {error.remedy}"))
     if problems:
         raise ConfigError(problems)
 
