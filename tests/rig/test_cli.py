@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from rig.config.files import shipped
 from rig.log.reader import SessionLog, read_session
 from rig.log.writer import EDGES, EVENTS, FLIPS, LogWriter
 from rig.records.products import FIGURE, PRESENTATIONS, SUMMARY_JSON, SUMMARY_TEXT, TRIALS
-from rig.session.control import running_sessions
+from rig.session.control import Running, running_sessions
 from stages.events import CommandApplied, CommandReceived, CommandRefused, EndReason, Note, Verb
 from tests.builders import GRATINGS, run, stage
 
@@ -285,12 +286,17 @@ def log_of(folder: Path) -> SessionLog | None:
     return None
 
 
-def test_a_running_session_does_what_operators_ask_and_logs_it(tmp_path: Path, session: subprocess.Popen[str]) -> None:
+def begun(folder: Path) -> Running:
+    """The session that runs under a folder, once its log has begun."""
     deadline_s = time.monotonic() + LONG_S
-    while log_of(tmp_path) is None and time.monotonic() < deadline_s:
+    while log_of(folder) is None and time.monotonic() < deadline_s:
         time.sleep(0.05)
-    (running,) = running_sessions(tmp_path / "state" / "open-vision-rig" / "running")
-    assert running.mouse == "M7"
+    (running,) = running_sessions(folder / "state" / "open-vision-rig" / "running")
+    return running
+
+
+def test_a_running_session_does_what_operators_ask_and_logs_it(tmp_path: Path, session: subprocess.Popen[str]) -> None:
+    assert begun(tmp_path).mouse == "M7"
 
     asked = [
         (["note", "wheel was dry"], 0, "M7: noted"),
@@ -323,3 +329,25 @@ def test_a_running_session_does_what_operators_ask_and_logs_it(tmp_path: Path, s
     assert [entry.event.text for entry in log.entries if isinstance(entry.event, Note)] == ["wheel was dry"]
     assert running_sessions(tmp_path / "state" / "open-vision-rig" / "running") == []
     assert rig("replay", log.folder).exit_code == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize(
+    ("number", "exit_code", "said", "summarised"),
+    [
+        (signal.SIGTERM, 0, "", "stopped by SIGTERM"),
+        (signal.SIGKILL, 1, "the session's process ended with code -9; what it recorded is in o/", f"M7, {GRATINGS}"),
+    ],
+)
+def test_a_session_that_is_ended_from_outside_is_summarised_and_how_it_ended_is_said(
+    tmp_path: Path, session: subprocess.Popen[str], number: int, exit_code: int, said: str, summarised: str
+) -> None:
+    os.kill(begun(tmp_path).pid, number)
+
+    stdout, stderr = session.communicate(timeout=LONG_S)
+
+    assert session.returncode == exit_code
+    assert said in stderr
+    assert len(stderr.splitlines()) == exit_code
+    assert summarised in stdout
+    assert running_sessions(tmp_path / "state" / "open-vision-rig" / "running") == []
