@@ -109,16 +109,16 @@ def test_a_request_is_acknowledged_and_then_answered(
 @pytest.mark.parametrize(
     ("asked", "fields"),
     [
-        (request(verb=Verb.NOTE, text="a note, 5 µL"), {"verb": "note", "text": "a note, 5 µL"}),
-        (request(verb=Verb.REWARD, volume_ul=4.5), {"verb": "reward", "volume_ul": 4.5}),
-        (request(verb=Verb.SPOUT, position=SpoutPosition.RETRACTED), {"verb": "spout", "position": "retracted"}),
-        (request(verb=Verb.STOP_NOW), {"verb": "stop-now"}),
+        ({"verb": Verb.NOTE, "text": "a note, 5 µL"}, {"verb": "note", "text": "a note, 5 µL"}),
+        ({"verb": Verb.REWARD, "volume_ul": 4.5}, {"verb": "reward", "volume_ul": 4.5}),
+        ({"verb": Verb.SPOUT, "position": SpoutPosition.RETRACTED}, {"verb": "spout", "position": "retracted"}),
+        ({"verb": Verb.STOP_NOW}, {"verb": "stop-now"}),
     ],
 )
 def test_the_session_takes_what_the_operator_asked(
-    server: ControlServer, tmp_path: Path, asked: Request, fields: dict[str, Any]
+    server: ControlServer, tmp_path: Path, asked: dict[str, Any], fields: dict[str, Any]
 ) -> None:
-    next(ask(session_in(tmp_path), asked, timeout_s=LONG_S))
+    next(ask(session_in(tmp_path), request(**asked), timeout_s=LONG_S))
 
     assert taken(server) == [Command(id="1", who="operator", **fields)]
     assert server.poll() == ()
