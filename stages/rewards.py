@@ -32,7 +32,13 @@ class Ledger:
     n_confirmed: int = 0
     _volumes_ul: dict[int, float] = field(default_factory=dict)
     _open: set[int] = field(default_factory=set)
+    _flowing: set[int] = field(default_factory=set)
     _last_trial: int = -1
+
+    @property
+    def flowing(self) -> bool:
+        """Whether a pulse was asked for or has begun that is not known to be over: the valve is taken."""
+        return bool(self._flowing)
 
     def arm(self, *, trial: int, volume_ul: float, opens_s: float, closes_s: float) -> RewardArmed:
         """Return the order to pay the first lick between the two session times."""
@@ -42,18 +48,23 @@ class Ledger:
 
     def command(self, *, kind: RewardKind, trial: int, volume_ul: float) -> RewardCommanded:
         """Return the order to give water now; ``trial`` is -1 for the operator's free reward."""
-        return RewardCommanded(reward=self._enter(trial, volume_ul), kind=kind, trial=trial, volume_ul=volume_ul)
+        reward = self._enter(trial, volume_ul)
+        self._flowing.add(reward)
+        return RewardCommanded(reward=reward, kind=kind, trial=trial, volume_ul=volume_ul)
 
     def take(self, event: RewardDisarmed | RewardFired | RewardConfirmed | RewardFailed) -> None:
         """Enter what the device says of a reward."""
         match event:
             case RewardFired(reward=reward):
+                self._flowing.add(reward)
                 if reward in self._open:
                     self._open.discard(reward)
                     self.dispensed_ul += self._volumes_ul.get(reward, 0.0)
-            case RewardConfirmed():
+            case RewardConfirmed(reward=reward):
+                self._flowing.discard(reward)
                 self.n_confirmed += 1
             case RewardDisarmed(reward=reward) | RewardFailed(reward=reward):
+                self._flowing.discard(reward)
                 self._open.discard(reward)
 
     def _enter(self, trial: int, volume_ul: float) -> int:

@@ -9,7 +9,7 @@ Rules
     * *Stop* acts when the trial has ended and runs the closing blocks; *stop-now* cuts everything.
     * A free reward never counts as a trial's; it is refused within 1 s of another, in passive stages,
       with the spout retracted, above the volume limit and outside the valve's calibration. While a
-      trial's reward is armed it waits.
+      trial's reward is armed or due, or other water flows, it waits.
     * A device's fault raises an alarm; the policy of that device says what becomes of the session.
 """
 
@@ -129,10 +129,8 @@ class Session:
 
     def plan(self, *, refresh: int, time_s: float, out: list[Event]) -> int:
         """Return the stimulus for the flip after ``refresh``."""
-        if self._waiting_free and not self._trial.state.reward_is_armed:
-            for command in self._waiting_free:
-                self._give_free(command, time_s, out)
-            self._waiting_free.clear()
+        if self._waiting_free and not self._valve_is_taken:
+            self._give_free(self._waiting_free.pop(0), time_s, out)
         self._is_running = self._running()
         if self._cut_now or self.finished:
             return GRAY
@@ -199,9 +197,9 @@ class Session:
                 refusal = self._refuse_free(command, time_s)
                 if refusal is None:
                     self._last_free_s = time_s
-                    if self._trial.state.reward_is_armed:
+                    if self._valve_is_taken:
                         self._waiting_free.append(command)
-                        what = "free reward follows when the armed reward is settled"
+                        what = "free reward follows when the reward before it is settled"
                     else:
                         self._give_free(command, time_s, out)
                         what = "free reward given"
@@ -265,6 +263,12 @@ class Session:
     def _is_asked(self) -> bool:
         """Whether an end, a pause or its end was asked for and waits for its moment."""
         return self._end is not None or self._pause_asked_by is not None or self._resume_asked_by is not None
+
+    @property
+    def _valve_is_taken(self) -> bool:
+        """Whether a free reward must wait: there is one valve and one counter."""
+        trial = self._trial.state
+        return trial.reward_is_armed or trial.auto_reward_is_due or self._ledger.flowing
 
     def _begin(self, refresh: int, time_s: float, out: list[Event]) -> None:
         position = SpoutPosition.RETRACTED if self._p.passive else SpoutPosition.AT_MOUSE

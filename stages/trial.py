@@ -252,9 +252,11 @@ class TrialAutomaton:
                 pass
 
     def auto_reward_due(self, *, refresh: int, out: list[Event]) -> None:
-        """Pay the auto reward once its delay after the change has passed."""
+        """Pay the auto reward once its delay after the change has passed and no other water flows."""
         s = self.state
         if s.auto_reward_is_due and refresh >= s.change_refresh + self.rules.auto_delay_refreshes:
+            if self._ledger.flowing:
+                return
             self._to(_O.AUTO_REWARD_DUE)
             s.auto_reward_is_due = False
             if self.rules.pays:
@@ -306,6 +308,7 @@ class TrialAutomaton:
             if s.outcome is None:  # no read-back came (a fault): what the licks say stands
                 self._conclude(Outcome.MISS, None, out)
             self._to(_O.OVER)
+            s.auto_reward_is_due = False  # still due only if the valve never said that the pulse before was over
             self.draws.completed(rewarded=s.reward_fired)
         else:
             return False

@@ -33,6 +33,7 @@ from stages.events import (
     Resumed,
     RewardArmed,
     RewardCommanded,
+    RewardConfirmed,
     RewardDisarmed,
     RewardFired,
     RewardKind,
@@ -510,7 +511,37 @@ def test_a_free_reward_waits_while_a_trials_reward_is_armed(lick_after_change_s:
     order = [type(event) for event in ran.all(RewardArmed, RewardFired, RewardDisarmed, RewardCommanded)][:3]
     settled = RewardDisarmed if lick_after_change_s is None else RewardFired
     assert order == [RewardArmed, settled, RewardCommanded]
+    assert ran.ended.reason is EndReason.TIME
     assert outcomes(ran)[0] is (MISS if lick_after_change_s is None else HIT)
+
+
+@pytest.mark.parametrize("after_lick_s", [0.0, 0.02, 0.05, 0.07, 0.1])
+def test_a_free_reward_asked_for_while_the_valve_is_open_follows_when_it_is_closed(after_lick_s: float) -> None:
+    seed = seed_whose_first_trial_is(catch=False)
+    lick_s = first_change_s(seed) + 0.5
+    ran = run(
+        plain(),
+        RIG,
+        licks_s=[lick_s],
+        seed=seed,
+        commands=[command("reward", at_s=lick_s + after_lick_s, volume_ul=15)],
+    )
+    hit, free = ran.all(RewardConfirmed)
+    assert free.time_s >= hit.time_s + hit.open_s
+    assert free.time_s - hit.time_s < 0.2
+    assert ran.ended.reason is EndReason.TIME, "the session must not end with a fault"
+
+
+@pytest.mark.parametrize("after_change_s", [-0.10, -0.01, 0.02, 0.11, 0.14, 0.16, 0.2])
+def test_a_free_reward_about_an_auto_reward_keeps_out_of_its_way(after_change_s: float) -> None:
+    parameters = plain(warm_up_trials=1)
+    change_s = run(parameters, RIG, licks_s=[]).all(Change)[0].time_s
+    asked = [command("reward", at_s=change_s + after_change_s, volume_ul=15)]
+    ran = run(parameters, RIG, licks_s=[], commands=asked)
+    auto = next(entry for entry in ran.entries(RewardCommanded) if entry.event.kind is RewardKind.AUTO)
+    assert auto.refresh - ran.entries(Change)[0].refresh == 9
+    assert len(ran.all(RewardConfirmed)) == 2
+    assert ran.ended.reason is EndReason.TIME
 
 
 def test_a_free_reward_never_counts_as_a_trials() -> None:
