@@ -229,7 +229,10 @@ def _unwritable(folder: Path, error: OSError) -> LogError:
 
 
 class LogThread:
-    """Pumps a writer every 10 ms until closed; the ``Log`` of a session in real time."""
+    """Pumps a writer every 10 ms until closed; the ``Log`` of a session in real time.
+
+    A busy disk may take hundreds of milliseconds to sync: that is another thread's, nothing waits for it.
+    """
 
     def __init__(self, writer: LogWriter) -> None:
         self._writer = writer
@@ -238,8 +241,12 @@ class LogThread:
         self._gather: Callable[[], None] | None = None
         self._gathering = threading.Lock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, name="log", daemon=True),
+            threading.Thread(target=self._sync, name="log sync", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def settle(self) -> None:
         """See ``Log.settle``: the thread writes in its own time."""
@@ -253,20 +260,20 @@ class LogThread:
     def close(self) -> None:
         """Write the rest and close the files."""
         self._stop.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._writer.close()
 
     def _run(self) -> None:
-        since_sync_s = 0.0
         while not self._stop.wait(PUMP_INTERVAL_S):
             with self._gathering:
                 if self._gather is not None:
                     self._gather_safely(self._gather)
             self._writer.pump()
-            since_sync_s += PUMP_INTERVAL_S
-            if since_sync_s >= SYNC_INTERVAL_S:
-                since_sync_s = 0.0
-                self._writer.sync()
+
+    def _sync(self) -> None:
+        while not self._stop.wait(SYNC_INTERVAL_S):
+            self._writer.sync()
 
     def _gather_safely(self, gather: Callable[[], None]) -> None:
         """Gather; what breaks in it is named as trouble of the log, and the thread goes on writing."""
