@@ -95,7 +95,9 @@ class SimulatedBench:
 
     def wait_until(self, host_s: float) -> list[Edge]:
         self.clock.sleep_until(host_s)
-        return list(self.edges.read())
+        edges = list(self.edges.read())
+        self.edges.next_due_s()  # as the loop does after each reading
+        return edges
 
     def ticks(self, host_s: float) -> int:
         return self._card.card_clock.ticks(host_s)
