@@ -87,6 +87,22 @@ class Health(Event, frozen=True):
     step_max_us: float
 
 
+class DeviceIdentified(Event, frozen=True):
+    """What a device said it is, when it was opened."""
+
+    device: str
+    model: str
+    serial: str
+    details: dict[str, str]
+
+
+class DeviceHealth(Event, frozen=True):
+    """Once a minute: a device's own figures, by name with unit."""
+
+    device: str
+    figures: dict[str, float]
+
+
 class ControllerFailed(Event, frozen=True):
     """The controller itself broke; the log ends here and counts as crashed."""
 

@@ -1,16 +1,24 @@
 """The Protocols every device keeps, real or simulated, and the values that cross them.
 
-Common to all: ``open`` may take seconds and happens before the session; ``close`` is idempotent and
-never raises. Everything else is called from the session's loop and must return within microseconds:
-it takes what is there and never waits. All may raise ``DeviceError``.
+Common to all: ``open`` and ``check`` may take seconds and happen before the session; ``close`` is idempotent and
+never raises. Everything else must return within microseconds: it takes what is there and never waits. A
+device that has to wait for something (a card, a serial line) does so in a thread of its own and keeps a
+queue. All may raise ``DeviceError``.
+
+Threads: the loop calls everything, but for ``EdgeSource.flush``, ``Encoder.read``, ``SyncOutputs.flips_made`` and
+``Screen.take``, which the thread that gathers columns calls in real time, while the loop may be in any other
+method of the same device. These four only empty queues.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+
+import msgspec
 
 from hardware.arrays import AnyArray, FloatArray, IntArray
 from hardware.events import CameraState, Finding, MicroscopeState
@@ -54,8 +62,7 @@ class Device(Protocol):
         """Let go of everything, safe side out. May be called twice; never raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(msgspec.Struct, frozen=True, gc=False):
     """A change of the lick line: the card's ticks, and whether it rose."""
 
     ticks: int
@@ -97,8 +104,7 @@ class PulseOutcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class PulseReport:
+class PulseReport(msgspec.Struct, frozen=True, gc=False):
     """What the valve says of a reward. ``ticks``: opening; ``lick_ticks``: the paid lick, -1 without."""
 
     reward: int
@@ -226,7 +232,7 @@ class Cameras(Device, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """An operator's request to a running session."""
+    """An operator's request to a running session, void after ``expires_at`` (wall clock, seconds)."""
 
     id: str
     who: str
@@ -234,6 +240,7 @@ class Command:
     text: str = ""
     volume_ul: float | None = None
     position: str | None = None
+    expires_at: float = math.inf
 
 
 class CommandSource(Protocol):

@@ -319,7 +319,8 @@ def summary(
     """Say what a session came to; works on a running or crashed one too."""
     with _sentences():
         log = read_session(session)
-        figures, words = summarise(log)
+        running = any(session.session_id == log.started.session_id for session in running_sessions(_runtime_dir()))
+        figures, words = summarise(log, running=running)
         if as_json:
             out.print(json.dumps(to_plain(figures), indent=2), markup=False)
         else:

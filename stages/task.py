@@ -30,6 +30,7 @@ from stages.events import (
     RewardFailed,
     RewardFired,
     RewardWithdrawn,
+    SessionStarted,
     SpoutCommanded,
     SpoutMoved,
 )
@@ -174,6 +175,20 @@ class Task:
             movie=(movie, movie_stimulus) if isinstance(movie_stimulus, NaturalMovie) and movie is not None else None,
             policies=policies or {},
             valve_range_ul=valve_range_ul,
+        )
+
+    @classmethod
+    def of(cls, started: SessionStarted) -> Task:
+        """Return the task of a recorded session, as new, from its first event."""
+        valve = started.rig_parameters["valve"]
+        return cls(
+            StageParameters.model_validate(started.stage_parameters),
+            stimuli=started.stimuli,
+            refresh_hz=started.refresh_hz,
+            seed=started.seed,
+            lick_latency_s=started.lick_latency_s,
+            policies=started.policies,
+            valve_range_ul=(valve["volume_min_ul"], valve["volume_max_ul"]),
         )
 
     def step(self, at: At, inputs: Sequence[InputEvent]) -> Outputs:

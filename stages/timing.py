@@ -35,6 +35,6 @@ def whole_refreshes(seconds: float, *, refresh_hz: float, field: str) -> int:
     """
     n = seconds * refresh_hz
     whole = round(n)
-    if abs(n - whole) > TOLERANCE_REFRESHES:
+    if abs(n - whole) > TOLERANCE_REFRESHES or (seconds > 0 and whole == 0):
         raise NotWholeRefreshes(field=field, seconds=seconds, refresh_hz=refresh_hz)
     return whole

@@ -73,6 +73,7 @@ class SimulatedCard:
         self.start_host_s = start_host_s
         self._sink = sink
         self._gather_lag_s = gather_lag_s
+        self._quiet_until_s = start_host_s  # no lick that has not been read lies before this: set by the loop's thread
         self._rng_pulses = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(1,))))
         self._rng_align = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(2,))))
         self._gone_at_s = start_host_s + faults.device_gone_s
@@ -192,7 +193,7 @@ class SimulatedCard:
 
     def next_due_s(self) -> float:
         """See ``EdgeSource.next_due_s``."""
-        due_s = self.mouse.next_lick_s()
+        due_s = self._quiet_until_s = self.mouse.next_lick_s()
         for due in self._dues:
             if (other_s := due()) < due_s:
                 due_s = other_s
@@ -201,9 +202,11 @@ class SimulatedCard:
 
     def flush(self) -> None:
         """See ``EdgeSource.flush``."""
-        now_s = self.clock.now_s() - self._gather_lag_s
+        now_s = min(self.clock.now_s() - self._gather_lag_s, self._quiet_until_s)
+        if now_s < self._flushed_host_s:
+            return
         self._add_trains(now_s)
-        self._hand_over(until=self.card_clock.ticks(min(now_s, self.mouse.next_lick_s())))  # unread licks come before
+        self._hand_over(until=self.card_clock.ticks(now_s))
 
     def _hand_over(self, *, until: int | None) -> None:
         """Give the sink every edge up to a count, in order; all of them without one."""

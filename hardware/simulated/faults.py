@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """When which fault begins; infinity for never. ``device_back_s`` ends ``device_gone_s``."""
+    """When which fault begins; infinity for never."""
 
     lick_line_stuck_s: float = math.inf
     """The lick line goes high and stays: water on the spout, a broken sensor."""

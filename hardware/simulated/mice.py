@@ -145,9 +145,9 @@ class AlwaysMouse(_Mouse):
 
     INTERVAL_S = 0.5
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, *, start_host_s: float) -> None:
         super().__init__(rng)
-        self._licks = [float(rng.uniform(0.0, self.INTERVAL_S))]
+        self._licks = [start_host_s + float(rng.uniform(0.0, self.INTERVAL_S))]
 
     def take_lick(self) -> float:
         """Lick, and plan the next lick."""
@@ -163,12 +163,12 @@ class ScriptedMouse(_Mouse):
         self._licks = sorted(lick_times_s)
 
 
-def make_mouse(kind: MouseKind, rng: np.random.Generator) -> ModelMouse:
-    """Return a model mouse of a kind."""
+def make_mouse(kind: MouseKind, rng: np.random.Generator, *, start_host_s: float) -> ModelMouse:
+    """Return a model mouse of a kind, put on the wheel at a host time."""
     match kind:
         case MouseKind.PERFECT:
             return PerfectMouse(rng)
         case MouseKind.NEVER:
             return NeverMouse(rng)
         case MouseKind.ALWAYS:
-            return AlwaysMouse(rng)
+            return AlwaysMouse(rng, start_host_s=start_host_s)

@@ -14,8 +14,8 @@ from hardware.arrays import FloatArray
 from hardware.events import Finding, Verdict
 from hardware.protocols import Identity
 from hardware.simulated.card import SimulatedCard
+from hardware.wheel import RUNNING_RADIUS_CM
 
-RADIUS_CM = 5.5033
 SUPPLY_V = 4.885
 NOISE_V = 0.0005
 
@@ -48,7 +48,7 @@ class SimulatedWheel:
 
     def read(self, *, host_s: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See ``Encoder.read``."""
-        turns = self._card.mouse.distance_cm(host_s - self._card.start_host_s) / (2 * math.pi * RADIUS_CM)
+        turns = self._card.mouse.distance_cm(host_s - self._card.start_host_s) / (2 * math.pi * RUNNING_RADIUS_CM)
         noise_v = self._rng.normal(0.0, NOISE_V, (2, len(host_s)))
         supply_v = SUPPLY_V + noise_v[0]
         signal_v = np.clip((turns - np.floor(turns)) * SUPPLY_V + noise_v[1], 0.0, 5.0)

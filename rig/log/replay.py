@@ -13,7 +13,6 @@ import numpy as np
 
 from rig.log.reader import SessionLog
 from rig.log.schema import KINDS, Entry, Kind, encode
-from rig.session.assemble import task_of
 from stages.events import InputEvent
 from stages.task import At, Task
 
@@ -34,7 +33,7 @@ def replay(log: SessionLog, task: Task | None = None) -> ReplayResult:
 
     A log that was torn or crashed is replayed as far as both its events and its flips reach.
     """
-    task = task or task_of(log.started)
+    task = task or Task.of(log.started)
     inputs: dict[int, list[InputEvent]] = {}
     recorded: list[tuple[int, bytes]] = []
     for number, (entry, line) in enumerate(zip(log.entries, log.lines, strict=True), start=1):

@@ -72,6 +72,8 @@ KINDS: dict[type[msgspec.Struct], Kind] = {
     device.CameraState: _X,
     device.LateFlip: _X,
     device.Health: _X,
+    device.DeviceIdentified: _X,
+    device.DeviceHealth: _X,
     device.ControllerFailed: _X,
 }
 
@@ -117,6 +119,8 @@ AnyEvent = (
     | device.CameraState
     | device.LateFlip
     | device.Health
+    | device.DeviceIdentified
+    | device.DeviceHealth
     | device.ControllerFailed
 )
 

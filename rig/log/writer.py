@@ -272,6 +272,7 @@ class LogThread:
             self._writer.pump()
 
     def _sync(self) -> None:
+        """Sync apart from the writing, since a slow disk takes its time for it."""
         while not self._stop.wait(SYNC_INTERVAL_S):
             self._writer.sync()
 

@@ -86,9 +86,9 @@ class PresentationsFold:
                     self.rows[-1].trial = event.trial
             case TrialEnded():
                 self._trial = -1
-            case Change():
+            case Change() if self.rows:
                 self.rows[-1].is_change = True
-            case ShamChange():
+            case ShamChange() if self.rows:
                 self.rows[-1].is_sham_change = True
             case BlockStarted():
                 self._block = event.block

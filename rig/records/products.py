@@ -24,9 +24,9 @@ SUMMARY_JSON, SUMMARY_TEXT, TRIALS, PRESENTATIONS, FIGURE = (
 )
 
 
-def summarise(log: SessionLog) -> tuple[Summary, str]:
-    """Return a session's summary, in figures and in words."""
-    summary = Folds.of(log.entries).summary.summary()
+def summarise(log: SessionLog, *, running: bool = False) -> tuple[Summary, str]:
+    """Return a session's summary, in figures and in words; ``running`` if its process is alive."""
+    summary = Folds.of(log.entries).summary.summary(running=running)
     return summary, in_words(summary, damage=log.damage)
 
 

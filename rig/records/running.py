@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from hardware.arrays import AnyArray, FloatArray
+from hardware.wheel import RUNNING_RADIUS_CM
 
-RADIUS_CM = 5.5033
 LOW_V, HIGH_V, LARGEST_STEP_V = 1.5, 3.5, 1.0
 
 
@@ -34,6 +34,6 @@ def speed_cm_s(flips: AnyArray) -> FloatArray:
     step_v[np.abs(step_v) > LARGEST_STEP_V] = np.nan
     angle_rad = step_v / supply_v[1:] * 2 * np.pi
     speed = np.empty(len(flips))
-    speed[1:] = angle_rad * RADIUS_CM / np.diff(flips["time_s"])
+    speed[1:] = angle_rad * RUNNING_RADIUS_CM / np.diff(flips["time_s"])
     speed[0] = speed[1]
     return speed

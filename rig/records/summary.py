@@ -148,7 +148,7 @@ class SummaryFold:
             case RewardCommanded():
                 self._rewards[event.reward] = event.kind, event.volume_ul
             case RewardFired():
-                kind, volume_ul = self._rewards[event.reward]
+                kind, volume_ul = self._rewards.get(event.reward, (RewardKind.EARNED, 0.0))  # its order may be damaged
                 self._water_ul[kind] += volume_ul
                 self._n_fired += 1
             case RewardConfirmed():

@@ -82,6 +82,8 @@ class TrialsFold:
     def feed(self, entry: Entry) -> None:
         """Take the next entry of the log; entries that are not in ``TAKES`` change nothing."""
         event = entry.event
+        if not self.rows and not isinstance(event, Lick | TrialStarted | SessionStarted):
+            return  # its trial's beginning stands in a damaged line
         match event:
             case Lick():
                 if self._running:
@@ -105,8 +107,10 @@ class TrialsFold:
                 self._rewards[event.reward] = event.trial, event.volume_ul
             case RewardFired() if event.reward in self._rewards:
                 trial, volume_ul = self._rewards[event.reward]
-                self.rows[trial].reward_time_s = event.time_s
-                self.rows[trial].reward_volume_ul = volume_ul
+                for row in reversed(self.rows):
+                    if row.trial == trial:
+                        row.reward_time_s, row.reward_volume_ul = event.time_s, volume_ul
+                        break
             case TrialEnded():
                 self._end(entry, event)
             case SessionStarted():
@@ -117,7 +121,8 @@ class TrialsFold:
     def table(self) -> pd.DataFrame:
         """Return one row a trial, with the published data set's classes as columns of their own.
 
-        ``go``, ``catch``, ``auto_rewarded`` and ``aborted`` exclude each other, as in AllenSDK.
+        ``go``, ``catch``, ``auto_rewarded`` and ``aborted`` exclude each other, as in AllenSDK; a trial that a stop
+        cut short is none of them.
         """
         return trial_table(self.rows)
 
@@ -166,8 +171,9 @@ def trial_table(rows: Iterable[TrialRow]) -> pd.DataFrame:
     aborted = outcome == Outcome.ABORTED
     table["aborted"] = aborted
     table["auto_rewarded"] = outcome == Outcome.AUTO_REWARDED
-    table["catch"] = table["catch"].astype(bool) & ~aborted
-    table["go"] = ~(aborted | table["catch"] | table["auto_rewarded"])
+    table["catch"] = table["catch"].astype(bool) & ~aborted & (outcome != Outcome.INCOMPLETE)
+    incomplete = outcome == Outcome.INCOMPLETE
+    table["go"] = ~(aborted | incomplete | table["catch"] | table["auto_rewarded"])
     for name in (Outcome.HIT, Outcome.MISS, Outcome.FALSE_ALARM, Outcome.CORRECT_REJECT):
         table[name.value] = outcome == name
     table["outcome"] = [str(Outcome(value).value) for value in outcome]

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +20,8 @@ from uuid import UUID
 import rig
 from hardware.calibration import ValveCalibration
 from hardware.clock import CardClock, Clock, HostClock, VirtualClock
-from hardware.protocols import CommandSource, Device, DeviceError
+from hardware.events import DeviceIdentified, Finding, Verdict
+from hardware.protocols import CommandSource, Device, DeviceError, Identity
 from hardware.simulated.card import SimulatedCard
 from hardware.simulated.faults import Faults
 from hardware.simulated.imaging import SimulatedCameras, SimulatedMicroscope
@@ -36,13 +37,15 @@ from rig.log.writer import Log
 from rig.session.control import NoCommands
 from rig.session.loop import Devices, Loop, Observer
 from stages.checks import duration_problems
-from stages.events import FaultPolicy, SessionStarted
+from stages.events import SessionStarted
 from stages.parameters import StageParameters
 from stages.random import RandomStreams
 from stages.task import Task, stimuli_of
 from stimuli.headless import PacedScreen, RefreshTrain, VirtualScreen
 from stimuli.spec import Gray, NaturalMovie, Stimulus, identity
 
+CALIBRATION_GOOD_DAYS = 31
+"""A valve that was calibrated longer ago is warned of; rigs elsewhere went five months (RIG_LESSONS)."""
 GATHER_LAG_S = 0.02
 """A refresh and some: until then the loop has read every lick."""
 LEAD_S = 0.25
@@ -159,7 +162,7 @@ def assembled(
     streams = RandomStreams(plan.seed)
     clock: Clock = VirtualClock() if plan.fast else HostClock()
     start_host_s = 0.0 if plan.fast else clock.now_s() + LEAD_S
-    model = mouse or make_mouse(plan.mouse_kind, streams.stream("mouse"))
+    model = mouse or make_mouse(plan.mouse_kind, streams.stream("mouse"), start_host_s=start_host_s)
     train = train or RefreshTrain(
         behaviour=config.screen.behaviour,
         nominal_hz=refresh_hz,
@@ -208,11 +211,15 @@ def assembled(
     in_order += [device for device in (microscope, cameras) if device is not None]
     with ExitStack() as stack:
         stack.callback(screen.close)
-        screen.open()
+        preface: list[DeviceIdentified | Finding] = [_identified(screen.open())]
         screen.prepare(stimuli)
         for device in in_order:
             stack.callback(device.close)
-            device.open()
+            preface.append(_identified(device.open()))
+        for checked in (screen, *in_order):
+            preface += checked.check()
+        preface.append(_calibration_age(plan.rig, now().date()))
+        _refuse_failed(preface)
         if microscope is not None:
             microscope.prepare(session_id=str(plan.session_id), mouse=plan.mouse, stage=plan.stage.stage)
             microscope.arm()
@@ -232,6 +239,8 @@ def assembled(
             clock=clock,
             log=log,
             started=started,
+            refresh_hz=refresh_hz,
+            preface=preface,
             observers=observers,
             stepping=stepping,
             on_step=on_step,
@@ -260,20 +269,6 @@ def session_started(
         stage_parameters=to_plain(plan.stage.model_dump(mode="json")),
         rig_parameters=to_plain({**plan.rig.model_dump(mode="json"), "simulated_mouse": plan.mouse_kind.value}),
         versions=_versions(),
-    )
-
-
-def task_of(started: SessionStarted) -> Task:
-    """Return the task of a recorded session, as new, from its first event."""
-    valve = started.rig_parameters["valve"]
-    return Task(
-        StageParameters.model_validate(started.stage_parameters),
-        stimuli=started.stimuli,
-        refresh_hz=started.refresh_hz,
-        seed=started.seed,
-        lick_latency_s=started.lick_latency_s,
-        policies={device: FaultPolicy(policy) for device, policy in started.policies.items()},
-        valve_range_ul=(valve["volume_min_ul"], valve["volume_max_ul"]),
     )
 
 
@@ -310,6 +305,28 @@ def _versions() -> dict[str, str]:
 def _seen(stimulus: Stimulus) -> str:
     """Return what the model mouse is told it sees; movies are gray to it."""
     return GRAY_IDENTITY if isinstance(stimulus, Gray | NaturalMovie) else identity(stimulus)
+
+
+def _identified(identity: Identity) -> DeviceIdentified:
+    return DeviceIdentified(
+        device=identity.device, model=identity.model, serial=identity.serial, details=identity.details
+    )
+
+
+def _calibration_age(config: RigConfig, today: date) -> Finding:
+    age_days = calibration_of(config).age_days(today)
+    return Finding(
+        name="valve calibration age",
+        verdict=Verdict.PASS if age_days <= CALIBRATION_GOOD_DAYS else Verdict.WARN,
+        figure=f"{age_days} days",
+        remedy="" if age_days <= CALIBRATION_GOOD_DAYS else "weigh the water again and date the calibration",
+    )
+
+
+def _refuse_failed(preface: Sequence[DeviceIdentified | Finding]) -> None:
+    for finding in preface:
+        if isinstance(finding, Finding) and finding.verdict is Verdict.FAIL:
+            raise DeviceError(device=finding.name, what=finding.figure, remedy=finding.remedy)
 
 
 def _faults(config: RigConfig) -> Faults:

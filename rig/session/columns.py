@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,23 @@ from rig.log.writer import Log
 from rig.session.monitors import WheelMonitor
 from stimuli.screen import FlipRows, Screen
 
+FEWEST_PAIRS = 10
+LARGEST_JUMP_S = 1e-3
+"""Drift between two fits moves the map by microseconds; a millisecond means that pairs do not match."""
+
+
+class Fit(NamedTuple):
+    """What a fit of the clock map found."""
+
+    n: int
+    residual_us: float
+    n_missing: int
+    """Flips whose frame pulse was not seen back."""
+    n_extra: int
+    """Pulses that belong to no flip."""
+    jump_s: float
+    taken: bool
+
 
 class Columns:
     """Gathers flips, wheel and edges into the log.
@@ -29,7 +47,15 @@ class Columns:
     """
 
     def __init__(
-        self, *, screen: Screen, encoder: Encoder, sync: SyncOutputs, edges: EdgeSource, log: Log, wheel: WheelMonitor
+        self,
+        *,
+        screen: Screen,
+        encoder: Encoder,
+        sync: SyncOutputs,
+        edges: EdgeSource,
+        log: Log,
+        wheel: WheelMonitor,
+        refresh_hz: float,
     ) -> None:
         self._screen = screen
         self._encoder = encoder
@@ -41,13 +67,16 @@ class Columns:
         self._map: ClockMap | None = None
         self._late: deque[LateFlip] = deque()
         self._errors: deque[DeviceError] = deque()
-        self._pair_host_s: list[FloatArray] = []
-        self._pair_ticks: list[IntArray] = []
+        self._nominal_period_s = 1.0 / refresh_hz
+        self._unpaired_host_s: list[FloatArray] = []
+        self._pulses: list[IntArray] = []
+        self._pair_host_s: FloatArray = np.empty(0)
+        self._pair_ticks: IntArray = np.empty(0, np.int64)
 
     def begin(self, *, clock_map: ClockMap, first_ticks: IntArray, rows: FlipRows) -> None:
         """Take the first flips, whose pulses have been seen already."""
         self._map = clock_map
-        self._pair_ticks.append(first_ticks)
+        self._pulses.append(first_ticks)
         self._write(rows, clock_map)
 
     def gather(self) -> None:
@@ -61,21 +90,52 @@ class Columns:
                     self._errors.append(error)
                 self._write(rows, self._map)
 
-    def fit(self, *, window: int) -> tuple[int, float]:
-        """Fit the clock map anew through the last ``window`` pulses; return their number and the RMS in us.
+    def fit(self, *, window: int) -> Fit | None:
+        """Fit the clock map anew through the last ``window`` pulses; None where there are too few.
 
-        All flips made until now have been gathered with the old map when this returns.
+        All flips made until now have been gathered with the old map when this returns. A map that would jump
+        is not taken over: then pulses and flips do not belong together.
         """
         self.gather()
         with self._lock:
-            self._pair_ticks.append(self._edges.read_frame_pulses())
-            host_s, ticks = np.concatenate(self._pair_host_s), np.concatenate(self._pair_ticks)
-            n = min(len(host_s), len(ticks))
-            host_s, ticks = host_s[max(0, n - window) : n], ticks[max(0, n - window) : n]
-            self._pair_host_s, self._pair_ticks = [host_s], [ticks]
-            if self._map is None or not n:
-                return 0, 0.0
-            return len(host_s), self._map.fit(host_s=host_s, ticks=ticks)
+            if self._map is None:
+                return None
+            self._pulses.append(self._edges.read_frame_pulses())
+            n_missing, n_extra = self._pair(self._map)
+            self._pair_host_s, self._pair_ticks = self._pair_host_s[-window:], self._pair_ticks[-window:]
+            n = len(self._pair_host_s)
+            if n < FEWEST_PAIRS:
+                return None
+            jump_s = float(
+                np.median(self._map.seconds_of(self._pair_ticks) - self._map.session_s_of(self._pair_host_s))
+            )
+            jumps = abs(jump_s) > LARGEST_JUMP_S
+            residual_us = 0.0 if jumps else self._map.fit(host_s=self._pair_host_s, ticks=self._pair_ticks)
+            return Fit(
+                n=n, residual_us=residual_us, n_missing=n_missing, n_extra=n_extra, jump_s=jump_s, taken=not jumps
+            )
+
+    def _pair(self, clock_map: ClockMap) -> tuple[int, int]:
+        """Pair flips and pulses by the time they should have; return flips without pulse, pulses without flip.
+
+        Flips after the last pulse wait: their pulses are still under way.
+        """
+        host_s = np.concatenate([np.empty(0), *self._unpaired_host_s])
+        ticks = np.concatenate([np.empty(0, np.int64), *self._pulses])
+        self._unpaired_host_s, self._pulses = [host_s], []
+        if not len(ticks) or not len(host_s):
+            return 0, len(ticks)
+        due_s, seen_s = clock_map.session_s_of(host_s), clock_map.seconds_of(ticks)
+        near_s = self._nominal_period_s / 2
+        flip = np.minimum(np.searchsorted(due_s, seen_s - near_s), len(due_s) - 1)
+        good = np.abs(due_s[flip] - seen_s) < near_s
+        good[1:] &= flip[1:] != flip[:-1]
+        paired = flip[good]
+        self._pair_host_s = np.concatenate([self._pair_host_s, host_s[paired]])
+        self._pair_ticks = np.concatenate([self._pair_ticks, ticks[good]])
+        done = int(np.searchsorted(due_s, seen_s[-1] + near_s))
+        self._unpaired_host_s = [host_s[done:]]
+        return done - len(paired), len(ticks) - len(paired)
 
     def late(self) -> list[LateFlip]:
         """Return the late flips since the last call."""
@@ -106,7 +166,7 @@ class Columns:
         record["movie_frame"] = rows.movie_frame
         record["n_missed"] = rows.n_missed
         self._log.flips(record)
-        self._pair_host_s.append(rows.host_s)
+        self._unpaired_host_s.append(rows.host_s)
         for i in np.flatnonzero(rows.n_missed).tolist():
             self._late.append(
                 LateFlip(

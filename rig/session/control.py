@@ -145,7 +145,12 @@ class ControlServer:
         """See ``CommandSource.poll``."""
         if not self._inbox:
             return ()
-        return [self._inbox.popleft() for _ in range(len(self._inbox))]
+        commands = [self._inbox.popleft() for _ in range(len(self._inbox))]
+        now_s = time.time()
+        for command in commands:
+            if now_s > command.expires_at:  # the operator has been told that nobody answered
+                self.answer(command=command.id, applied=False, what="came too late; ask again")
+        return [command for command in commands if now_s <= command.expires_at]
 
     def answer(self, *, command: str, applied: bool, what: str) -> None:
         """See ``CommandSource.answer``."""
@@ -200,6 +205,7 @@ class ControlServer:
                 text=request.text,
                 volume_ul=request.volume_ul,
                 position=request.position.value if request.position is not None else None,
+                expires_at=request.expires_at,
             )
         )
 
@@ -218,6 +224,28 @@ class ControlServer:
     def _send(self, sender: bytes, reply: Reply) -> None:
         with contextlib.suppress(zmq.Again, zmq.ZMQError):  # a client that has gone is no concern of the session
             self._socket.send_multipart([sender, msgspec.json.encode(reply)], flags=zmq.NOBLOCK)
+
+
+class LocalCommands:
+    """Requests from inside the process only: signals, rules of a simulation."""
+
+    def __init__(self) -> None:
+        self._inbox: deque[Command] = deque()
+
+    def put(self, command: Command) -> None:
+        """Take a request."""
+        self._inbox.append(command)
+
+    def poll(self) -> Sequence[Command]:
+        """See ``CommandSource.poll``."""
+        return [self._inbox.popleft() for _ in range(len(self._inbox))]
+
+    def answer(self, *, command: str, applied: bool, what: str) -> None:
+        """See ``CommandSource.answer``: who asked reads the log."""
+
+    def next_due_s(self) -> float:
+        """See ``CommandSource.next_due_s``."""
+        return float("-inf") if self._inbox else float("inf")
 
 
 class NoCommands:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hardware.clock import TICKS_PER_S, Clock, ClockMap
-from hardware.events import ClockFitted, ControllerFailed, Health
+from hardware.events import ClockFitted, ControllerFailed, DeviceHealth, Finding, Health, MicroscopePhase, Verdict
 from hardware.protocols import (
     Cameras,
     Command,
     CommandSource,
+    Device,
     DeviceError,
     EdgeSource,
     Encoder,
@@ -59,6 +60,8 @@ from stages.task import At, Outputs, Task
 from stimuli.screen import Flip, Screen
 
 HEALTH_REFRESHES = 60
+FIGURES_REFRESHES = 3600
+"""The devices' own figures are logged once a minute."""
 FIT_FLIPS = 3600
 """The clock map is fitted through this many pulses, and anew after as many; sooner at the start."""
 FIRST_FIT_FLIPS = 60
@@ -90,6 +93,10 @@ class Loop:
 
     Parameters
     ----------
+    refresh_hz
+        The screen's nominal rate.
+    preface
+        Logged right after ``SessionStarted``: what the devices are and what their checks found.
     observers
         Told of every entry as it is logged: live folds.
     stepping
@@ -106,6 +113,8 @@ class Loop:
         clock: Clock,
         log: Log,
         started: StartedAt,
+        refresh_hz: float,
+        preface: Sequence[AnyEvent] = (),
         observers: Sequence[Observer] = (),
         stepping: bool = False,
         on_step: Callable[[float], None] | None = None,
@@ -115,6 +124,7 @@ class Loop:
         self._clock = clock
         self._log = log
         self._started = started
+        self._preface = tuple(preface)
         self._observers = tuple(observers)
         self._stepping = stepping
         self._on_step = on_step
@@ -129,6 +139,11 @@ class Loop:
         self._ending: SessionEnded | None = None
         self._map: ClockMap
         self._time_s = 0.0
+        self._safe = False
+        self._figures_refresh = FIGURES_REFRESHES
+        d = devices
+        own: list[Device | None] = [d.edges, d.valve, d.encoder, d.spout, d.microscope, d.cameras]
+        self._health_of = [device for device in own if device is not None]
         self._stretch_took_s = 0.0
         self._stretch_flip = 1
         self._gathered_elsewhere = False
@@ -141,6 +156,7 @@ class Loop:
             edges=devices.edges,
             log=log,
             wheel=self._wheel,
+            refresh_hz=refresh_hz,
         )
         self._n_late = 0
         self._n_licks = 0
@@ -169,8 +185,7 @@ class Loop:
             self._record(flip, self._ending)
             return self._ending
         finally:
-            d.valve.close_now()
-            self._log.gather_with(None)
+            self._make_safe()
 
     # --- one step ---------------------------------------------------------------------------------
 
@@ -210,7 +225,10 @@ class Loop:
             until_host_s=until_host_s,
             until_flip=until_flip,
         )
-        self._devices.sync.flip_pulse()
+        try:
+            self._devices.sync.flip_pulse()
+        except DeviceError as error:
+            self._fault(error, self._owed, self._time_s)
         self._time_s = self._map.session_s(flip.host_s)  # before a new fit: flips.bin holds the same number
         if flip.flip >= self._stretch_flip:
             begun_s = self._clock.now_s()
@@ -313,11 +331,15 @@ class Loop:
         inputs += self._spout.tick(time_s=time_s)
         if (trouble := self._log.trouble()) is not None:
             inputs += Monitor("log").judge(
-                faulty=True, what=trouble, remedy="free space on the data disk", time_s=time_s
+                faulty=True, what=trouble, remedy="look at the data disk: its free space, its cable", time_s=time_s
             )
         self._poll_slow(flip)
         if self._gathered_elsewhere:
             self._hear_columns(flip)
+        if flip.refresh >= self._figures_refresh:
+            self._figures_refresh = flip.refresh + FIGURES_REFRESHES
+            for device in self._health_of:
+                self._record(flip, DeviceHealth(device=device.name, figures=device.health()))
         steps_us = sorted(step_s * 1e6 for step_s in self._step_s)
         self._step_s.clear()
         self._record(
@@ -333,24 +355,57 @@ class Loop:
         )
 
     def _poll_slow(self, flip: Flip) -> None:
+        """Ask microscope and cameras what they are doing; a failure is a fault for the policy to judge."""
         d = self._devices
-        if d.microscope is not None:
-            self._record_all(flip, d.microscope.poll())
-        if d.cameras is not None:
-            self._record_all(flip, d.cameras.poll())
+        try:
+            if d.microscope is not None:
+                for state in d.microscope.poll():
+                    self._record(flip, state)
+                    if state.phase is MicroscopePhase.FAILED:
+                        what = state.what or "it has failed"
+                        error = DeviceError(device=d.microscope.name, what=what, remedy="look at the microscope")
+                        self._fault(error, self._owed, self._time_s)
+            if d.cameras is not None:
+                self._record_all(flip, d.cameras.poll())
+        except DeviceError as error:
+            self._fault(error, self._owed, self._time_s)
 
     def _stretch_ends(self, flip: Flip) -> None:
         """Gather the columns if nobody else does, fit the clock if it is time, take note of what came up."""
         if flip.flip >= self._fit_flip:
             self._fit_flip = flip.flip + min(flip.flip, FIT_FLIPS)
-            n, residual_us = self._columns.fit(window=FIT_FLIPS)
-            if n:
-                self._record(flip, ClockFitted(n=n, drift_ppm=self._map.drift_ppm, residual_us=residual_us))
+            self._fit(flip)
         elif not self._gathered_elsewhere:
             self._columns.gather()
         self._hear_columns(flip)
         self._set_stretch(flip)
         self._log.settle()
+
+    def _fit(self, flip: Flip) -> None:
+        """Fit the clock map anew and say how it went."""
+        fit = self._columns.fit(window=FIT_FLIPS)
+        if fit is None:
+            return
+        if fit.taken:
+            self._record(flip, ClockFitted(n=fit.n, drift_ppm=self._map.drift_ppm, residual_us=fit.residual_us))
+        else:
+            self._record(
+                flip,
+                _found(
+                    "clock map",
+                    f"frame pulses and flips are {fit.jump_s * 1e3:.2f} ms apart; the map before stays",
+                    "check the frame-pulse line and its echo",
+                ),
+            )
+        if fit.n_missing or fit.n_extra:
+            self._record(
+                flip,
+                _found(
+                    "frame pulses",
+                    f"{fit.n_missing} flips without pulse, {fit.n_extra} pulses without flip",
+                    "check the frame-pulse line and its echo",
+                ),
+            )
 
     def _hear_columns(self, flip: Flip) -> None:
         """Record late flips and name failures that gathering the columns met with."""
@@ -382,35 +437,58 @@ class Loop:
                 remedy="check the wire from the frame-pulse output to its input line",
             )
         self._map = ClockMap(host_s=flip.host_s, ticks=int(first[0]))
-        self._record(flip, self._started(flip.host_s))
+        started = self._started(flip.host_s)
+        self._record(flip, started)
+        self._record_all(flip, self._preface)
         self._columns.begin(clock_map=self._map, first_ticks=first, rows=rows)
         self._gathered_elsewhere = self._log.gather_with(self._columns.gather)
         self._set_stretch(flip)
         d.sync.running(level=True)
-        if d.cameras is not None:
-            d.cameras.start(session_id="")
-        if d.microscope is not None:
-            d.sync.acquire(level=True)
-            d.microscope.start()
+        try:
+            if d.cameras is not None:
+                d.cameras.start(session_id=started.session_id)
+            if d.microscope is not None:
+                d.sync.acquire(level=True)
+                d.microscope.start()
+        except DeviceError as error:  # the policy of that device decides, as in mid-session
+            self._fault(error, self._owed, 0.0)
 
     def _end(self, flip: Flip) -> None:
-        """Stop what runs, log what is left. The valve is closed by ``run``, whatever happens."""
+        """Stop what runs and log what is left. What fails now is found, not a fault: the task has ended."""
+        for error in self._make_safe():
+            self._record(flip, _found(error.device, error.what, error.remedy))
+        self._poll_slow(flip)
+        self._hear_columns(flip)
+        for event in self._owed:
+            if isinstance(event, DeviceFault):
+                self._record(flip, _found(event.device, event.what, event.remedy))
+            elif isinstance(event, RewardFailed):
+                self._record(flip, _found("reward", event.why, "look at the valve"))
+
+    def _make_safe(self) -> list[DeviceError]:
+        """Close the valve, then stop everything that runs, then gather the last columns; return what failed.
+
+        Whatever fails, the rest is still done. Done twice it does nothing more.
+        """
+        if self._safe:
+            return []
+        self._safe = True
         d = self._devices
         d.valve.close_now()
-        try:
-            d.sync.running(level=False)
-            if d.microscope is not None:
-                d.microscope.stop()
-                d.sync.acquire(level=False)
-            if d.cameras is not None:
-                d.cameras.stop()
-        except DeviceError as error:
-            self._fault(error, self._owed, self._time_s)
-        self._poll_slow(flip)
+        calls: list[Callable[[], None]] = [lambda: d.sync.running(level=False)]
+        if d.microscope is not None:
+            calls += [d.microscope.stop, lambda: d.sync.acquire(level=False)]
+        if d.cameras is not None:
+            calls.append(d.cameras.stop)
         self._log.gather_with(None)
-        self._columns.gather()
-        self._hear_columns(flip)
-        self._record_all(flip, self._owed)
+        calls.append(self._columns.gather)
+        errors = []
+        for call in calls:
+            try:
+                call()
+            except DeviceError as error:
+                errors.append(error)
+        return errors
 
     def _fault(self, error: DeviceError, into: list[InputEvent], time_s: float) -> None:
         """Name a device's failure once."""
@@ -429,6 +507,10 @@ class Loop:
             append(entry)
             for observer in observers:
                 observer(entry)
+
+
+def _found(name: str, figure: str, remedy: str) -> Finding:
+    return Finding(name=name, verdict=Verdict.FAIL, figure=figure, remedy=remedy)
 
 
 def _received(command: Command) -> CommandReceived:

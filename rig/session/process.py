@@ -17,13 +17,13 @@ from types import FrameType
 
 from hardware.protocols import Command, DeviceError
 from rig.config.load import ConfigError
-from rig.log.schema import LogError
-from rig.log.writer import Log, LogThread, LogWriter
+from rig.log.schema import Entry, LogError
+from rig.log.writer import LogThread, LogWriter
 from rig.session.assemble import SessionPlan, assembled
-from rig.session.control import ControlServer
+from rig.session.control import ControlServer, LocalCommands
 from rig.session.loop import Observer
 from rig.session.realtime import real_time
-from stages.events import SessionEnded, Verb
+from stages.events import Paused, SessionEnded, Verb
 
 
 def run_plan(plan: SessionPlan, *, runtime_dir: Path, observer: Observer | None = None) -> SessionEnded:
@@ -41,8 +41,13 @@ def run_plan(plan: SessionPlan, *, runtime_dir: Path, observer: Observer | None 
     """
     observers = () if observer is None else (observer,)
     if plan.fast:
-        writer = LogWriter(plan.folder)
-        with contextlib.closing(writer), real_time(), assembled(plan, log=writer, observers=observers) as loop:
+        commands = LocalCommands()
+        with (
+            _signals(commands.put, plan.who),
+            contextlib.closing(LogWriter(plan.folder)) as writer,
+            real_time(),
+            assembled(plan, log=writer, commands=commands, observers=(*observers, _nobody_resumes(commands))) as loop,
+        ):
             return loop.run()
     server = ControlServer(
         runtime_dir=runtime_dir,
@@ -51,17 +56,25 @@ def run_plan(plan: SessionPlan, *, runtime_dir: Path, observer: Observer | None 
         stage=plan.stage.stage,
         folder=plan.folder,
     )
-    with contextlib.closing(server), contextlib.closing(LogThread(LogWriter(plan.folder))) as log:
-        return _paced(plan, log, server, observers)
-
-
-def _paced(plan: SessionPlan, log: Log, server: ControlServer, observers: tuple[Observer, ...]) -> SessionEnded:
     with (
+        _signals(server.put, plan.who),
+        contextlib.closing(server),
+        contextlib.closing(LogThread(LogWriter(plan.folder))) as log,
         real_time(),
-        _signals(server, plan.who),
         assembled(plan, log=log, commands=server, observers=observers) as loop,
     ):
         return loop.run()
+
+
+def _nobody_resumes(commands: LocalCommands) -> Observer:
+    """Return an observer that stops a simulated session which has been paused: it would go on for ever."""
+
+    def watch(entry: Entry) -> None:
+        if isinstance(entry.event, Paused):
+            why = "paused, and nobody resumes a session in simulated time"
+            commands.put(Command(id="simulation", who="simulation", verb=Verb.STOP.value, text=why))
+
+    return watch
 
 
 def start_process(plan: SessionPlan, *, runtime_dir: Path) -> tuple[BaseProcess, Connection]:
@@ -91,12 +104,12 @@ def _child(plan: SessionPlan, runtime_dir: Path, sender: Connection) -> None:
 
 
 @contextlib.contextmanager
-def _signals(server: ControlServer, who: str) -> Iterator[None]:
+def _signals(put: Callable[[Command], None], who: str) -> Iterator[None]:
     """Turn an interrupt or a request to terminate into stop-now."""
 
     def stop_now(number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        server.put(Command(id=name, who=who, verb=Verb.STOP_NOW.value, text=f"stopped by {name}"))
+        put(Command(id=name, who=who, verb=Verb.STOP_NOW.value, text=f"stopped by {name}"))
 
     before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {
         number: signal.signal(number, stop_now) for number in (signal.SIGINT, signal.SIGTERM)
