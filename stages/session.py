@@ -10,7 +10,9 @@ Rules
     * A free reward never counts as a trial's; it is refused within 1 s of another, in passive stages,
       with the spout retracted, above the volume limit and outside the valve's calibration. While a
       trial's reward is armed or due, or other water flows, it waits.
-    * A device's fault raises an alarm; the policy of that device says what becomes of the session.
+    * With the spout retracted no water is given in any way; the trials go on and an alarm says so.
+    * A device's fault raises an alarm; the policy of that device says what becomes of the session. Water that is
+      not known to have flowed is a fault of the valve.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ from stimuli.spec import NaturalMovie
 FREE_REWARD_INTERVAL_S = 1.0
 """A second free reward sooner than this is taken for a slip of the hand."""
 
+RETRACTED = "spout retracted"
 _CLOSING = (BlockKind.GRAY_AFTER, BlockKind.MOVIE)
 
 
@@ -104,6 +107,7 @@ class Session:
         self._spout: SpoutPosition | None = None
         self._last_free_s = -FREE_REWARD_INTERVAL_S
         self._waiting_free: list[CommandReceived] = []
+        self._retracted_alarm = False
 
     # --- asked by the step ----------------------------------------------------------------------
 
@@ -129,7 +133,7 @@ class Session:
 
     def plan(self, *, refresh: int, time_s: float, out: list[Event]) -> int:
         """Return the stimulus for the flip after ``refresh``."""
-        if self._waiting_free and not self._valve_is_taken:
+        if self._waiting_free and not (self._valve_is_taken or self._cut_now or self.finished):
             self._give_free(self._waiting_free.pop(0), time_s, out)
         self._is_running = self._running()
         if self._cut_now or self.finished:
@@ -214,8 +218,11 @@ class Session:
             out.append(AlarmCleared(alarm=event.device))
             return
         out.append(AlarmRaised(alarm=event.device, what=event.what, remedy=event.remedy))
-        end = (EndReason.FAULT, "policy", f"{event.device}: {event.what}")
-        match self._policies.get(event.device, FaultPolicy.CONTINUE):
+        self._follow_policy(event.device, event.what)
+
+    def _follow_policy(self, device: str, what: str) -> None:
+        end = (EndReason.FAULT, "policy", f"{device}: {what}")
+        match self._policies.get(device, FaultPolicy.CONTINUE):
             case FaultPolicy.CONTINUE:
                 pass
             case FaultPolicy.PAUSE:
@@ -227,9 +234,19 @@ class Session:
                 if not self._cut_now:
                     self._end, self._cut_now = end, True
 
-    def spout_moved(self, event: SpoutMoved) -> None:
-        """Remember where the spout stands."""
+    def spout_moved(self, event: SpoutMoved, *, out: list[Event]) -> None:
+        """Remember where the spout stands; with it retracted no trial is paid, and that is said."""
         self._spout = event.position
+        if self._p.passive:
+            return
+        self._trial.may_pay = event.position is SpoutPosition.AT_MOUSE
+        if event.position is SpoutPosition.RETRACTED:
+            what = "the spout is retracted: trials go on without water"
+            out.append(AlarmRaised(alarm=RETRACTED, what=what, remedy="rig spout at_mouse, or pause the session"))
+            self._retracted_alarm = True
+        elif self._retracted_alarm:
+            out.append(AlarmCleared(alarm=RETRACTED))
+            self._retracted_alarm = False
 
     def reward_result(self, event: RewardDisarmed | RewardFired | RewardFailed, *, out: list[Event]) -> None:
         """Enter a reward's fate into ledger and trial; name a hit that was not paid."""
@@ -248,6 +265,7 @@ class Session:
                     alarm="reward", what=event.why, remedy="look at the spout: water, tubing, valve and its wire"
                 )
             )
+            self._follow_policy("valve", event.why)
         elif not fired and event.reward == state.reward and state.outcome is Outcome.HIT:
             out.append(
                 AlarmRaised(

@@ -239,7 +239,7 @@ class Task:
             elif isinstance(event, DeviceFault | DeviceRecovered):
                 session.device(event, out=out)
             elif isinstance(event, SpoutMoved):
-                session.spout_moved(event)
+                session.spout_moved(event, out=out)
             elif isinstance(event, RewardConfirmed):
                 self.ledger.take(event)
         return licks, rewards

@@ -18,6 +18,7 @@ from enum import StrEnum
 from stages.draws import TrialDraw, TrialDraws
 from stages.events import (
     Aborted,
+    AlarmRaised,
     Change,
     Event,
     Outcome,
@@ -150,6 +151,14 @@ class TrialRules:
         )
 
 
+def _no_read_back(trial: int) -> AlarmRaised:
+    return AlarmRaised(
+        alarm="reward",
+        what=f"the valve did not say whether the reward of trial {trial} was given",
+        remedy="check the valve's counter; look at the spout for water",
+    )
+
+
 class TrialAutomaton:
     """Runs one trial after the other. Every function appends its decisions to ``out``."""
 
@@ -157,6 +166,8 @@ class TrialAutomaton:
         self.rules = rules
         self.draws = draws
         self.state = TrialState()
+        self.may_pay = rules.pays
+        """Whether water may be given in trials: not in passive stages, not with the spout retracted."""
         self._ledger = ledger
 
     # --- what the step asks ---------------------------------------------------------------------
@@ -219,7 +230,7 @@ class TrialAutomaton:
         )
         if draw.auto_rewarded:
             s.auto_reward_is_due = True
-        elif self.rules.pays and self.rules.reward_volume_ul > 0:
+        elif self.may_pay and self.rules.reward_volume_ul > 0:
             armed = self._ledger.arm(
                 trial=s.number,
                 volume_ul=self.rules.reward_volume_ul,
@@ -259,7 +270,7 @@ class TrialAutomaton:
                 return
             self._to(_O.AUTO_REWARD_DUE)
             s.auto_reward_is_due = False
-            if self.rules.pays:
+            if self.may_pay:
                 commanded = self._ledger.command(
                     kind=RewardKind.AUTO, trial=s.number, volume_ul=self.rules.auto_reward_volume_ul
                 )
@@ -305,8 +316,11 @@ class TrialAutomaton:
             out.append(TimeoutEnded(trial=s.number))
             self.draws.aborted()
         elif s.phase is Phase.AFTER_WINDOW and refresh >= s.change_refresh + self.rules.end_after_change_refreshes:
-            if s.outcome is None:  # no read-back came (a fault): what the licks say stands
+            if s.outcome is None:  # what the licks say stands
                 self._conclude(Outcome.MISS, None, out)
+            if s.reward_is_armed:
+                s.reward_is_armed = False
+                out.append(_no_read_back(s.number))
             self._to(_O.OVER)
             s.auto_reward_is_due = False  # still due only if the valve never said that the pulse before was over
             self.draws.completed(rewarded=s.reward_fired)

@@ -118,9 +118,10 @@ def test_a_request_is_acknowledged_and_then_answered(
 def test_the_session_takes_what_the_operator_asked(
     server: ControlServer, tmp_path: Path, asked: dict[str, Any], fields: dict[str, Any]
 ) -> None:
-    next(ask(session_in(tmp_path), request(**asked), timeout_s=LONG_S))
+    sent = request(**asked)
+    next(ask(session_in(tmp_path), sent, timeout_s=LONG_S))
 
-    assert taken(server) == [Command(id="1", who="operator", **fields)]
+    assert taken(server) == [Command(id="1", who="operator", expires_at=sent.expires_at, **fields)]
     assert server.poll() == ()
 
 

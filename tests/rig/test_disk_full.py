@@ -90,7 +90,9 @@ def test_a_file_that_cant_grow_ends_the_session_by_its_policy_and_says_so_in_the
     faults = [entry.event for entry in log.entries if isinstance(entry.event, DeviceFault)]
     alarms = [entry.event for entry in log.entries if isinstance(entry.event, AlarmRaised)]
     assert [(fault.device, fault.what) for fault in faults] == [("log", "flips.bin can't be written (File too large)")]
-    assert [(alarm.alarm, alarm.remedy) for alarm in alarms] == [("log", "free space on the data disk")]
+    assert [(alarm.alarm, alarm.remedy) for alarm in alarms] == [
+        ("log", "look at the data disk: its free space, its cable")
+    ]
     assert ran.ended.reason is EndReason.FAULT
     assert log.ended == ran.ended
     assert ran.ended.time_s < 120
