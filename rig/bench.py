@@ -133,7 +133,7 @@ def _memory_growth_mb(folder: Path) -> float:
             next_s[0] = time_s + 60
 
     writer = LogWriter(folder / "memory")
-    with assembled(_plan(fast=True, folder=folder), log=writer, observers=(watch,)) as loop:
+    with real_time(), assembled(_plan(fast=True, folder=folder), log=writer, observers=(watch,)) as loop:
         loop.run()
     writer.close()
     (begun_s, first), (ended_s, last) = samples[0], samples[-1]

@@ -254,6 +254,8 @@ def _command(
     position: SpoutPosition | None = None,
 ) -> None:
     with _sentences():
+        if not text.isprintable():
+            raise ControlError("the text holds characters that can't be written; use plain letters on one line")
         running = _which(mouse)
         request = Request(
             id=str(uuid4()),

@@ -36,6 +36,11 @@ class Ledger:
     _last_trial: int = -1
 
     @property
+    def committed_ul(self) -> float:
+        """What was given, and what is armed or commanded and may still be given."""
+        return self.dispensed_ul + sum(self._volumes_ul[reward] for reward in self._open)
+
+    @property
     def flowing(self) -> bool:
         """Whether a pulse was asked for or has begun that is not known to be over: the valve is taken."""
         return bool(self._flowing)

@@ -104,7 +104,6 @@ class Session:
         self._end: tuple[EndReason, str, str] | None = None
         self._cut_now = False
         self._cut_done = False
-        self._spout: SpoutPosition | None = None
         self._last_free_s = -FREE_REWARD_INTERVAL_S
         self._waiting_free: list[CommandReceived] = []
         self._retracted_alarm = False
@@ -114,13 +113,15 @@ class Session:
     @property
     def may_start_trial(self) -> bool:
         """Whether a trial may begin on a flip that a trial may begin on."""
-        return self.block is BlockKind.TASK and self._end is None and self._pause_asked_by is None
+        in_task = self.block is BlockKind.TASK and self._end is None and self._pause_asked_by is None
+        return in_task and not self._water_is_out
 
     def advance(self, *, refresh: int, time_s: float, trial_ended: bool, out: list[Event]) -> None:
         """Judge the limits and move from block to block."""
         if self.block is None:
             self._begin(refresh, time_s, out)
-        if not (trial_ended or self._is_asked or refresh >= self._block_ends or refresh >= self._cut_refresh):
+        is_due = refresh >= self._block_ends or refresh >= self._cut_refresh
+        if not (trial_ended or is_due or self._is_asked or self._water_is_out):
             return
         if self._cut_now:
             self._cut(time_s, out)
@@ -133,8 +134,8 @@ class Session:
 
     def plan(self, *, refresh: int, time_s: float, out: list[Event]) -> int:
         """Return the stimulus for the flip after ``refresh``."""
-        if self._waiting_free and not (self._valve_is_taken or self._cut_now or self.finished):
-            self._give_free(self._waiting_free.pop(0), time_s, out)
+        if self._waiting_free and not self._valve_is_taken:
+            self._settle_waiting(self._waiting_free.pop(0), time_s, out)
         self._is_running = self._running()
         if self._cut_now or self.finished:
             return GRAY
@@ -195,6 +196,8 @@ class Session:
                 elif self._p.passive and command.position is SpoutPosition.AT_MOUSE:
                     refusal = "the spout stays retracted in a passive stage"
                 else:
+                    if command.position is SpoutPosition.RETRACTED:
+                        self._withhold_water(out)
                     out.append(SpoutCommanded(position=command.position))
                     what = f"spout moves: {command.position.value}"
             case Verb.REWARD:
@@ -235,16 +238,17 @@ class Session:
                     self._end, self._cut_now = end, True
 
     def spout_moved(self, event: SpoutMoved, *, out: list[Event]) -> None:
-        """Remember where the spout stands; with it retracted no trial is paid, and that is said."""
-        self._spout = event.position
+        """Give water only with the spout at the mouse, and say so when it is not."""
         if self._p.passive:
             return
-        self._trial.may_pay = event.position is SpoutPosition.AT_MOUSE
         if event.position is SpoutPosition.RETRACTED:
+            self._withhold_water(out)
             what = "the spout is retracted: trials go on without water"
             out.append(AlarmRaised(alarm=RETRACTED, what=what, remedy="rig spout at_mouse, or pause the session"))
             self._retracted_alarm = True
-        elif self._retracted_alarm:
+            return
+        self._trial.may_pay = True
+        if self._retracted_alarm:
             out.append(AlarmCleared(alarm=RETRACTED))
             self._retracted_alarm = False
 
@@ -278,6 +282,11 @@ class Session:
     # --- inside ---------------------------------------------------------------------------------
 
     @property
+    def _water_is_out(self) -> bool:
+        """Whether the volume limit has been reached and the task is still to end for it."""
+        return self._end is None and self._trial.waiting and self._ledger.dispensed_ul >= self._p.volume_limit_ul
+
+    @property
     def _is_asked(self) -> bool:
         """Whether an end, a pause or its end was asked for and waits for its moment."""
         return self._end is not None or self._pause_asked_by is not None or self._resume_asked_by is not None
@@ -307,8 +316,8 @@ class Session:
         if not trial_ended and not self._trial.waiting and refresh >= self._cut_refresh:
             self._trial.cut(time_s=time_s, out=out)
             trial_ended = True
-        if trial_ended and self._end is None:
-            if refresh >= self._task_ends:
+        if self._end is None and (trial_ended or self._water_is_out):
+            if trial_ended and refresh >= self._task_ends:
                 self._end = (EndReason.TIME, "task", f"{self._p.task_duration_min:g} min of task are over")
             elif self._ledger.dispensed_ul >= self._p.volume_limit_ul:
                 self._end = (
@@ -412,27 +421,46 @@ class Session:
         self._resume_asked_by = who
         return None, "goes on with the next place on the grid"
 
+    def _withhold_water(self, out: list[Event]) -> None:
+        """Give no more water: what is armed is withdrawn, what waits is dropped when its turn comes."""
+        self._trial.may_pay = False
+        self._trial.withdraw(out=out)
+
     def _refuse_free(self, command: CommandReceived, time_s: float) -> str | None:
+        if time_s - self._last_free_s < FREE_REWARD_INTERVAL_S:
+            return f"the last free reward was {time_s - self._last_free_s:.2f} s ago; wait {FREE_REWARD_INTERVAL_S:g} s"
+        return self._bar_free(command)
+
+    def _bar_free(self, command: CommandReceived) -> str | None:
+        """Return why a free reward may not be given as things stand, whoever asks."""
         volume_ul = self._free_volume_ul(command)
         if self._p.passive:
             return "no water in a passive stage"
-        if self._cut_now:
+        if self._cut_now or self.finished:
             return "the session is ending"
-        if self._spout is SpoutPosition.RETRACTED:
+        if not self._trial.may_pay:
             return "the spout is retracted; move it to the mouse first"
         if volume_ul <= 0:
             return f"{volume_ul:g} uL is no volume"
         low_ul, high_ul = self._valve_range_ul
         if not low_ul <= volume_ul <= high_ul:
             return f"{volume_ul:g} uL lies outside the valve's calibrated range of {low_ul:g} to {high_ul:g} uL"
-        if time_s - self._last_free_s < FREE_REWARD_INTERVAL_S:
-            return f"the last free reward was {time_s - self._last_free_s:.2f} s ago; wait {FREE_REWARD_INTERVAL_S:g} s"
-        if self._ledger.dispensed_ul + volume_ul > self._p.volume_limit_ul:
+        committed_ul = self._ledger.committed_ul + sum(self._free_volume_ul(waiting) for waiting in self._waiting_free)
+        if committed_ul + volume_ul > self._p.volume_limit_ul:
             return (
                 f"{volume_ul:g} uL more would pass the limit of {self._p.volume_limit_ul:g} uL "
-                f"({self._ledger.dispensed_ul:g} uL given)"
+                f"({committed_ul:g} uL given or promised)"
             )
         return None
+
+    def _settle_waiting(self, command: CommandReceived, time_s: float, out: list[Event]) -> None:
+        """Give a free reward that had to wait, or say why it can't be given any more."""
+        barred = self._bar_free(command)
+        if barred is None:
+            self._give_free(command, time_s, out)
+        else:
+            what = f"a free reward that was promised is not given: {barred}"
+            out.append(AlarmRaised(alarm="free reward", what=what, remedy="ask for it again if it is still wanted"))
 
     def _free_volume_ul(self, command: CommandReceived) -> float:
         return self._p.auto_reward_volume_ul if command.volume_ul is None else command.volume_ul

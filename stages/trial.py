@@ -308,6 +308,11 @@ class TrialAutomaton:
         elif s.phase is Phase.AFTER_WINDOW:
             self._conclude(Outcome.MISS, None, out)
 
+    def withdraw(self, *, out: list[Event]) -> None:
+        """Withdraw an armed reward before its window has closed: water must not flow now."""
+        if self.state.reward_is_armed:
+            out.append(RewardWithdrawn(reward=self.state.reward))
+
     def run_out(self, *, refresh: int, time_s: float, out: list[Event]) -> bool:
         """End a time-out or a trial whose time has run out; return whether a trial ended."""
         s = self.state

@@ -161,9 +161,19 @@ class LogWriter:
     def pump(self) -> None:
         """Encode and write what has come; keeps what can't be written."""
         with self._pumping:
-            self._write(EVENTS, b"".join([encode(entry) + b"\n" for entry in _take(self._entries)]))
+            self._write(EVENTS, self._lines(_take(self._entries)))
             self._write(FLIPS, b"".join([rows.tobytes() for rows in _take(self._flips)]))
             self._write(EDGES, b"".join([rows.tobytes() for rows in _take(self._edges)]))
+
+    def _lines(self, entries: list[Entry]) -> bytes:
+        """Return the entries as lines; one that can't be encoded is named and left out, the others stay."""
+        lines = []
+        for entry in entries:
+            try:
+                lines.append(encode(entry) + b"\n")
+            except (TypeError, ValueError) as error:
+                self.complain(f"an event of flip {entry.flip} can't be written ({type(error).__name__}: {error})")
+        return b"".join(lines)
 
     def sync(self) -> None:
         """Have the disk keep what was written."""

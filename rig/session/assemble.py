@@ -315,11 +315,12 @@ def _identified(identity: Identity) -> DeviceIdentified:
 
 def _calibration_age(config: RigConfig, today: date) -> Finding:
     age_days = calibration_of(config).age_days(today)
+    good = 0 <= age_days <= CALIBRATION_GOOD_DAYS
     return Finding(
         name="valve calibration age",
-        verdict=Verdict.PASS if age_days <= CALIBRATION_GOOD_DAYS else Verdict.WARN,
+        verdict=Verdict.PASS if good else Verdict.WARN,
         figure=f"{age_days} days",
-        remedy="" if age_days <= CALIBRATION_GOOD_DAYS else "weigh the water again and date the calibration",
+        remedy="" if good else "weigh the water again and date the calibration",
     )
 
 

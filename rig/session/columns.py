@@ -23,6 +23,8 @@ from rig.session.monitors import WheelMonitor
 from stimuli.screen import FlipRows, Screen
 
 FEWEST_PAIRS = 10
+OVERDUE_S = 0.5
+"""A frame pulse that has not been seen back this long after its flip is missing."""
 LARGEST_JUMP_S = 1e-3
 """Drift between two fits moves the map by microseconds; a millisecond means that pairs do not match."""
 
@@ -31,6 +33,8 @@ class Fit(NamedTuple):
     """What a fit of the clock map found."""
 
     n: int
+    n_new: int
+    """Pairs since the last fit."""
     residual_us: float
     n_missing: int
     """Flips whose frame pulse was not seen back."""
@@ -101,7 +105,9 @@ class Columns:
             if self._map is None:
                 return None
             self._pulses.append(self._edges.read_frame_pulses())
+            n_before = len(self._pair_host_s)
             n_missing, n_extra = self._pair(self._map)
+            n_new = len(self._pair_host_s) - n_before
             self._pair_host_s, self._pair_ticks = self._pair_host_s[-window:], self._pair_ticks[-window:]
             n = len(self._pair_host_s)
             if n < FEWEST_PAIRS:
@@ -109,10 +115,16 @@ class Columns:
             jump_s = float(
                 np.median(self._map.seconds_of(self._pair_ticks) - self._map.session_s_of(self._pair_host_s))
             )
-            jumps = abs(jump_s) > LARGEST_JUMP_S
-            residual_us = 0.0 if jumps else self._map.fit(host_s=self._pair_host_s, ticks=self._pair_ticks)
+            taken = n_new > 0 and abs(jump_s) <= LARGEST_JUMP_S
+            residual_us = self._map.fit(host_s=self._pair_host_s, ticks=self._pair_ticks) if taken else 0.0
             return Fit(
-                n=n, residual_us=residual_us, n_missing=n_missing, n_extra=n_extra, jump_s=jump_s, taken=not jumps
+                n=n,
+                n_new=n_new,
+                residual_us=residual_us,
+                n_missing=n_missing,
+                n_extra=n_extra,
+                jump_s=jump_s,
+                taken=taken,
             )
 
     def _pair(self, clock_map: ClockMap) -> tuple[int, int]:
@@ -123,7 +135,7 @@ class Columns:
         host_s = np.concatenate([np.empty(0), *self._unpaired_host_s])
         ticks = np.concatenate([np.empty(0, np.int64), *self._pulses])
         self._unpaired_host_s, self._pulses = [host_s], []
-        if not len(ticks) or not len(host_s):
+        if not len(host_s):
             return 0, len(ticks)
         due_s, seen_s = clock_map.session_s_of(host_s), clock_map.seconds_of(ticks)
         near_s = self._nominal_period_s / 2
@@ -133,7 +145,9 @@ class Columns:
         paired = flip[good]
         self._pair_host_s = np.concatenate([self._pair_host_s, host_s[paired]])
         self._pair_ticks = np.concatenate([self._pair_ticks, ticks[good]])
-        done = int(np.searchsorted(due_s, seen_s[-1] + near_s))
+        # A flip is done with when a later pulse has been seen, or when its own is overdue.
+        settled_s = max(float(seen_s[-1]) if len(seen_s) else -np.inf, float(due_s[-1]) - OVERDUE_S)
+        done = int(np.searchsorted(due_s, settled_s + near_s))
         self._unpaired_host_s = [host_s[done:]]
         return done - len(paired), len(ticks) - len(paired)
 
@@ -152,10 +166,13 @@ class Columns:
         try:
             signal_v, supply_v = self._encoder.read(host_s=rows.host_s)
             self._wheel.see(times_s=times_s, signal_v=signal_v)
-            self._edges.flush()
             record["signal_v"], record["supply_v"] = signal_v, supply_v
         except DeviceError as error:
             record["signal_v"] = record["supply_v"] = np.nan
+            self._errors.append(error)
+        try:
+            self._edges.flush()
+        except DeviceError as error:
             self._errors.append(error)
         if not n:
             return

@@ -13,7 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hardware.clock import TICKS_PER_S, Clock, ClockMap
-from hardware.events import ClockFitted, ControllerFailed, DeviceHealth, Finding, Health, MicroscopePhase, Verdict
+from hardware.events import (
+    ClockFitted,
+    ControllerFailed,
+    DeviceHealth,
+    Finding,
+    Health,
+    MicroscopePhase,
+    MicroscopeState,
+    Verdict,
+)
 from hardware.protocols import (
     Cameras,
     Command,
@@ -41,6 +50,7 @@ from stages.events import (
     DeviceFault,
     InputEvent,
     Lick,
+    Resumed,
     RewardArmed,
     RewardCommanded,
     RewardConfirmed,
@@ -198,6 +208,7 @@ class Loop:
             self._inputs_changed = True
         if refresh >= self._health_refresh:
             self._health_refresh = refresh - refresh % HEALTH_REFRESHES + HEALTH_REFRESHES
+            self._inputs_changed = True  # a command may have come that nobody could foresee
             self._watch(flip, inputs)
         if inputs:
             self._record_all(flip, inputs)
@@ -249,6 +260,8 @@ class Loop:
                 commands.answer(command=decision.command, applied=True, what=decision.what)
             elif isinstance(decision, CommandRefused):
                 commands.answer(command=decision.command, applied=False, what=decision.why)
+            elif isinstance(decision, Resumed):
+                self._dead.clear()  # what fails again after the operator has looked is named again
         for action in out.actions:
             self._act(action, flip)
             self._inputs_changed = True
@@ -260,22 +273,29 @@ class Loop:
 
     def _poll(self, flip: Flip, inputs: list[InputEvent]) -> None:
         """Add everything that has arrived since the last step."""
-        d = self._devices
-        try:
-            for edge in d.edges.read():
-                self._lick_line.see(edge)
-                if edge.rising:
-                    self._n_licks += 1
-                    inputs.append(Lick(time_s=self._map.seconds(edge.ticks), ticks=edge.ticks))
-            inputs.extend(self._reward_event(report) for report in d.valve.poll())
-            for arrival in d.spout.poll():
-                self._spout.arrived()
-                inputs.append(
-                    SpoutMoved(position=SpoutPosition(arrival.position), time_s=self._map.session_s(arrival.host_s))
-                )
-        except DeviceError as error:
-            self._fault(error, inputs, self._time_s)
-        inputs.extend(_received(command) for command in d.commands.poll())
+        for hear in (self._hear_edges, self._hear_valve, self._hear_spout):
+            try:
+                hear(inputs)
+            except DeviceError as error:
+                self._fault(error, inputs, self._time_s)
+        inputs.extend(_received(command) for command in self._devices.commands.poll())
+
+    def _hear_edges(self, inputs: list[InputEvent]) -> None:
+        for edge in self._devices.edges.read():
+            self._lick_line.see(edge)
+            if edge.rising:
+                self._n_licks += 1
+                inputs.append(Lick(time_s=self._map.seconds(edge.ticks), ticks=edge.ticks))
+
+    def _hear_valve(self, inputs: list[InputEvent]) -> None:
+        inputs.extend(self._reward_event(report) for report in self._devices.valve.poll())
+
+    def _hear_spout(self, inputs: list[InputEvent]) -> None:
+        for arrival in self._devices.spout.poll():
+            self._spout.arrived()
+            inputs.append(
+                SpoutMoved(position=SpoutPosition(arrival.position), time_s=self._map.session_s(arrival.host_s))
+            )
 
     def _reward_event(self, report: PulseReport) -> InputEvent:
         match report.outcome:
@@ -357,18 +377,16 @@ class Loop:
     def _poll_slow(self, flip: Flip) -> None:
         """Ask microscope and cameras what they are doing; a failure is a fault for the policy to judge."""
         d = self._devices
-        try:
-            if d.microscope is not None:
-                for state in d.microscope.poll():
+        for device in (d.microscope, d.cameras):
+            try:
+                for state in device.poll() if device is not None else ():
                     self._record(flip, state)
-                    if state.phase is MicroscopePhase.FAILED:
+                    if isinstance(state, MicroscopeState) and state.phase is MicroscopePhase.FAILED:
                         what = state.what or "it has failed"
-                        error = DeviceError(device=d.microscope.name, what=what, remedy="look at the microscope")
+                        error = DeviceError(device="microscope", what=what, remedy="look at the microscope")
                         self._fault(error, self._owed, self._time_s)
-            if d.cameras is not None:
-                self._record_all(flip, d.cameras.poll())
-        except DeviceError as error:
-            self._fault(error, self._owed, self._time_s)
+            except DeviceError as error:
+                self._fault(error, self._owed, self._time_s)
 
     def _stretch_ends(self, flip: Flip) -> None:
         """Gather the columns if nobody else does, fit the clock if it is time, take note of what came up."""
@@ -388,7 +406,7 @@ class Loop:
             return
         if fit.taken:
             self._record(flip, ClockFitted(n=fit.n, drift_ppm=self._map.drift_ppm, residual_us=fit.residual_us))
-        else:
+        elif fit.n_new:
             self._record(
                 flip,
                 _found(
@@ -397,7 +415,11 @@ class Loop:
                     "check the frame-pulse line and its echo",
                 ),
             )
-        if fit.n_missing or fit.n_extra:
+        if fit.n_missing > fit.n_new:
+            what = f"{fit.n_missing} of {fit.n_missing + fit.n_new} frame pulses were not seen back"
+            remedy = "check the frame-pulse line and its echo"
+            self._fault(DeviceError(device="card", what=what, remedy=remedy), self._owed, self._time_s)
+        elif fit.n_missing or fit.n_extra:
             self._record(
                 flip,
                 _found(
@@ -488,6 +510,8 @@ class Loop:
                 call()
             except DeviceError as error:
                 errors.append(error)
+            except Exception as error:  # noqa: BLE001 - whatever a driver raises, the next device is still stopped
+                errors.append(DeviceError(device="rig", what=f"{type(error).__name__}: {error}", remedy="see the log"))
         return errors
 
     def _fault(self, error: DeviceError, into: list[InputEvent], time_s: float) -> None:

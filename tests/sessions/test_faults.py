@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hardware.simulated.mice import MouseKind
 from rig.log.replay import replay
 from rig.log.writer import MemoryLog
 from rig.session.assemble import assembled
+from rig.session.process import run_plan
 from stages.events import (
     AlarmCleared,
     AlarmRaised,
@@ -27,8 +29,11 @@ from stages.events import (
     Paused,
     RewardArmed,
     RewardCommanded,
+    RewardDisarmed,
     RewardFired,
+    RewardKind,
     TrialOutcome,
+    TrialStarted,
 )
 from tests.builders import Ran, command, plan, rig_config, run, stage
 
@@ -58,7 +63,7 @@ def test_each_fault_raises_its_alarm_and_its_policy_is_followed(device: str, pol
     assert {event.alarm for event in ran.all(AlarmRaised)} & {device, "reward"}
     match policy:
         case "continue":
-            assert ran.ended.reason.value == "time" or ran.ended.time_s > 60
+            assert ran.ended.reason.value == "time"
         case "pause":
             assert ran.all(Paused)
         case "stop":
@@ -139,3 +144,49 @@ def test_every_model_mouse_runs_in_real_time(kind: MouseKind) -> None:
     licks = [entry.event.time_s for entry in log.entries if isinstance(entry.event, Lick)]
     assert len(licks) <= (time.perf_counter() - begun_s) * 20
     assert all(time_s > -1.0 for time_s in licks), "no lick lies before the session"
+
+
+def test_a_frame_pulse_line_that_goes_dead_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = SimulatedCard.read_frame_pulses
+    n = [0]
+
+    def dying(card: SimulatedCard) -> IntArray:
+        pulses = original(card)
+        n[0] += len(pulses)
+        return pulses if n[0] < 900 else pulses[:0]
+
+    monkeypatch.setattr(SimulatedCard, "read_frame_pulses", dying)
+    ran = run(stage(task_duration_min=3.0), rig_config(policies={**rig_config().policies, "card": "stop_now"}))
+    (fault,) = ran.all(DeviceFault)
+    assert fault.device == "card"
+    assert "were not seen back" in fault.what
+    assert ran.ended.reason.value == "fault"
+
+
+def test_no_trial_starts_once_free_rewards_have_used_up_the_limit() -> None:
+    commands = [command("reward", at_s=1.2, volume_ul=10.0)]
+    ran = run(stage(volume_limit_ul=10.0, gray_before_s=2.0), commands=commands)
+    assert not ran.all(TrialStarted)
+    assert ran.ended.reason.value == "volume"
+
+
+def test_a_promised_free_reward_counts_against_the_limit() -> None:
+    free = [command("reward", at_s=5.0 + 0.25 * i, volume_ul=10.0) for i in range(60)]
+    ran = run(stage(volume_limit_ul=15.0, warm_up_trials=0), commands=free)
+    committed_ul: dict[int, float] = {}
+    for event in ran.all(RewardArmed, RewardCommanded, RewardDisarmed):
+        if isinstance(event, RewardDisarmed):
+            del committed_ul[event.reward]
+            continue
+        committed_ul[event.reward] = event.volume_ul
+        if isinstance(event, RewardCommanded) and event.kind is RewardKind.FREE:
+            assert sum(committed_ul.values()) <= 15.0
+
+
+@pytest.mark.parametrize("kind", list(MouseKind))
+def test_a_session_in_simulated_time_that_was_paused_is_stopped(tmp_path: Path, kind: MouseKind) -> None:
+    session = plan(stage(), rig_config(faults={"spout_stuck": True}), kind=kind, folder=tmp_path / "session")
+    ended = run_plan(session, runtime_dir=tmp_path / "running")
+    assert ended.reason.value == "stopped"
+    assert "nobody resumes" in ended.why
+    assert ended.time_s < 60
