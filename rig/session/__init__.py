@@ -3,6 +3,9 @@
 What it is for
     ``assemble``  the composition root: from a checked configuration to devices, task, log and loop
     ``loop``      the loop: poll, step, act, advance, log
+    ``devices``   everything with a wire, and how all of it is made safe
+    ``arrivals``  what the devices have to say, as events that the task takes
+    ``columns``   flips, wheel and edges, gathered apart from the steps
     ``monitors``  stuck lick line, frozen wheel, full disk: what is watched once a second
     ``realtime``  garbage collector, switch interval, priority: set for the session, restored after it
     ``control``   the authenticated command socket, and the client that talks to it

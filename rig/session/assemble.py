@@ -35,7 +35,8 @@ from rig.config.rig import RigConfig
 from rig.log.schema import SCHEMA_VERSION, to_plain
 from rig.log.writer import Log
 from rig.session.control import NoCommands
-from rig.session.loop import Devices, Loop, Observer
+from rig.session.devices import Devices
+from rig.session.loop import Loop, Observer
 from stages.checks import duration_problems
 from stages.events import SessionStarted
 from stages.parameters import StageParameters

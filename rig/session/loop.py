@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from hardware.clock import TICKS_PER_S, Clock, ClockMap
 from hardware.events import (
@@ -24,50 +23,31 @@ from hardware.events import (
     Verdict,
 )
 from hardware.protocols import (
-    Cameras,
-    Command,
-    CommandSource,
-    Device,
     DeviceError,
-    EdgeSource,
-    Encoder,
-    Microscope,
-    PulseOutcome,
-    PulseReport,
-    RewardValve,
-    Spout,
-    SyncOutputs,
 )
 from rig.log.schema import AnyEvent, Entry
 from rig.log.writer import Log
+from rig.session.arrivals import Arrivals, Faults
 from rig.session.columns import Columns
+from rig.session.devices import Devices
 from rig.session.monitors import LickLineMonitor, Monitor, SpoutMonitor, WheelMonitor
 from stages.events import (
     Action,
     CommandApplied,
-    CommandReceived,
     CommandRefused,
     DeviceFault,
     InputEvent,
-    Lick,
     Resumed,
     RewardArmed,
     RewardCommanded,
-    RewardConfirmed,
-    RewardDisarmed,
     RewardFailed,
-    RewardFired,
-    RewardPath,
     RewardWithdrawn,
     SessionEnded,
     SessionStarted,
     SpoutCommanded,
-    SpoutMoved,
-    SpoutPosition,
-    Verb,
 )
 from stages.task import At, Outputs, Task
-from stimuli.screen import Flip, Screen
+from stimuli.screen import Flip
 
 HEALTH_REFRESHES = 60
 FIGURES_REFRESHES = 3600
@@ -81,21 +61,6 @@ ECHO_LIMIT_S = 0.5
 Observer = Callable[[Entry], None]
 StartedAt = Callable[[float], SessionStarted]
 """Makes the first event, given the host time of the first flip."""
-
-
-@dataclass(frozen=True, slots=True)
-class Devices:
-    """Everything with a wire, behind its Protocol."""
-
-    screen: Screen
-    edges: EdgeSource
-    valve: RewardValve
-    encoder: Encoder
-    sync: SyncOutputs
-    spout: Spout
-    commands: CommandSource
-    microscope: Microscope | None = None
-    cameras: Cameras | None = None
 
 
 class Loop:
@@ -141,7 +106,8 @@ class Loop:
         self._lick_line = LickLineMonitor()
         self._wheel = WheelMonitor()
         self._spout = SpoutMonitor()
-        self._dead: set[str] = set()
+        self._faults = Faults()
+        self._arrivals = Arrivals(devices=devices, faults=self._faults, lick_line=self._lick_line, spout=self._spout)
         self._owed: list[InputEvent] = []
         self._inputs_due_s = -math.inf
         self._inputs_changed = True
@@ -151,9 +117,6 @@ class Loop:
         self._time_s = 0.0
         self._safe = False
         self._figures_refresh = FIGURES_REFRESHES
-        d = devices
-        own: list[Device | None] = [d.edges, d.valve, d.encoder, d.spout, d.microscope, d.cameras]
-        self._health_of = [device for device in own if device is not None]
         self._stretch_took_s = 0.0
         self._stretch_flip = 1
         self._gathered_elsewhere = False
@@ -169,7 +132,6 @@ class Loop:
             refresh_hz=refresh_hz,
         )
         self._n_late = 0
-        self._n_licks = 0
         self._step_s: list[float] = []
 
     def run(self) -> SessionEnded:
@@ -204,7 +166,7 @@ class Loop:
         number, refresh, host_s = flip
         inputs, self._owed = self._owed, []
         if host_s >= self._inputs_due_s:
-            self._poll(flip, inputs)
+            self._arrivals.take(inputs, time_s=self._time_s)
             self._inputs_changed = True
         if refresh >= self._health_refresh:
             self._health_refresh = refresh - refresh % HEALTH_REFRESHES + HEALTH_REFRESHES
@@ -218,7 +180,7 @@ class Loop:
         if out.finished:
             return flip
         if self._inputs_changed:
-            self._inputs_due_s = self._next_input_s()
+            self._inputs_due_s = self._arrivals.next_due_s()
         until_flip = number + 1 if self._stepping or out.actions or self._owed else self._stretch_flip
         until_host_s = self._inputs_due_s
         if out.due_s < math.inf:
@@ -239,7 +201,7 @@ class Loop:
         try:
             self._devices.sync.flip_pulse()
         except DeviceError as error:
-            self._fault(error, self._owed, self._time_s)
+            self._faults.name(error, self._owed, time_s=self._time_s)
         self._time_s = self._map.session_s(flip.host_s)  # before a new fit: flips.bin holds the same number
         if flip.flip >= self._stretch_flip:
             begun_s = self._clock.now_s()
@@ -261,60 +223,10 @@ class Loop:
             elif isinstance(decision, CommandRefused):
                 commands.answer(command=decision.command, applied=False, what=decision.why)
             elif isinstance(decision, Resumed):
-                self._dead.clear()  # what fails again after the operator has looked is named again
+                self._faults.forgive()
         for action in out.actions:
             self._act(action, flip)
             self._inputs_changed = True
-
-    def _next_input_s(self) -> float:
-        """Return the host time before which no device has anything to say."""
-        d = self._devices
-        return min(d.edges.next_due_s(), d.spout.next_due_s(), d.commands.next_due_s())
-
-    def _poll(self, flip: Flip, inputs: list[InputEvent]) -> None:
-        """Add everything that has arrived since the last step."""
-        for hear in (self._hear_edges, self._hear_valve, self._hear_spout):
-            try:
-                hear(inputs)
-            except DeviceError as error:
-                self._fault(error, inputs, self._time_s)
-        inputs.extend(_received(command) for command in self._devices.commands.poll())
-
-    def _hear_edges(self, inputs: list[InputEvent]) -> None:
-        for edge in self._devices.edges.read():
-            self._lick_line.see(edge)
-            if edge.rising:
-                self._n_licks += 1
-                inputs.append(Lick(time_s=self._map.seconds(edge.ticks), ticks=edge.ticks))
-
-    def _hear_valve(self, inputs: list[InputEvent]) -> None:
-        inputs.extend(self._reward_event(report) for report in self._devices.valve.poll())
-
-    def _hear_spout(self, inputs: list[InputEvent]) -> None:
-        for arrival in self._devices.spout.poll():
-            self._spout.arrived()
-            inputs.append(
-                SpoutMoved(position=SpoutPosition(arrival.position), time_s=self._map.session_s(arrival.host_s))
-            )
-
-    def _reward_event(self, report: PulseReport) -> InputEvent:
-        match report.outcome:
-            case PulseOutcome.FIRED:
-                paid = report.lick_ticks >= 0
-                return RewardFired(
-                    reward=report.reward,
-                    path=RewardPath(report.path),
-                    time_s=self._map.seconds(report.ticks),
-                    lick_time_s=self._map.seconds(report.lick_ticks) if paid else None,
-                )
-            case PulseOutcome.CONFIRMED:
-                return RewardConfirmed(
-                    reward=report.reward, time_s=self._map.seconds(report.ticks), open_s=report.open_s
-                )
-            case PulseOutcome.DISARMED:
-                return RewardDisarmed(reward=report.reward)
-            case PulseOutcome.FAILED:
-                return RewardFailed(reward=report.reward, why=report.why)
 
     def _act(self, action: Action, flip: Flip) -> None:
         """Have a device carry out a decision; a failure comes back as an input of the next step."""
@@ -339,7 +251,7 @@ class Loop:
         except DeviceError as error:
             if not isinstance(action, SpoutCommanded):
                 self._owed.append(RewardFailed(reward=action.reward, why=error.what))
-            self._fault(error, self._owed, time_s)
+            self._faults.name(error, self._owed, time_s=time_s)
 
     # --- once a second, once a stretch --------------------------------------------------------------
 
@@ -358,7 +270,7 @@ class Loop:
             self._hear_columns(flip)
         if flip.refresh >= self._figures_refresh:
             self._figures_refresh = flip.refresh + FIGURES_REFRESHES
-            for device in self._health_of:
+            for device in self._devices.own():
                 self._record(flip, DeviceHealth(device=device.name, figures=device.health()))
         steps_us = sorted(step_s * 1e6 for step_s in self._step_s)
         self._step_s.clear()
@@ -367,7 +279,7 @@ class Loop:
             Health(
                 time_s=time_s,
                 n_late_flips=self._n_late,
-                n_licks=self._n_licks,
+                n_licks=self._arrivals.n_licks,
                 backlog_events=self._log.backlog(),
                 step_p50_us=steps_us[len(steps_us) // 2] if steps_us else 0.0,
                 step_max_us=steps_us[-1] if steps_us else 0.0,
@@ -384,9 +296,9 @@ class Loop:
                     if isinstance(state, MicroscopeState) and state.phase is MicroscopePhase.FAILED:
                         what = state.what or "it has failed"
                         error = DeviceError(device="microscope", what=what, remedy="look at the microscope")
-                        self._fault(error, self._owed, self._time_s)
+                        self._faults.name(error, self._owed, time_s=self._time_s)
             except DeviceError as error:
-                self._fault(error, self._owed, self._time_s)
+                self._faults.name(error, self._owed, time_s=self._time_s)
 
     def _stretch_ends(self, flip: Flip) -> None:
         """Gather the columns if nobody else does, fit the clock if it is time, take note of what came up."""
@@ -418,7 +330,7 @@ class Loop:
         if fit.n_missing > fit.n_new:
             what = f"{fit.n_missing} of {fit.n_missing + fit.n_new} frame pulses were not seen back"
             remedy = "check the frame-pulse line and its echo"
-            self._fault(DeviceError(device="card", what=what, remedy=remedy), self._owed, self._time_s)
+            self._faults.name(DeviceError(device="card", what=what, remedy=remedy), self._owed, time_s=self._time_s)
         elif fit.n_missing or fit.n_extra:
             self._record(
                 flip,
@@ -435,7 +347,7 @@ class Loop:
             self._n_late += len(late)
             self._record_all(flip, late)
         for error in self._columns.errors():
-            self._fault(error, self._owed, self._time_s)
+            self._faults.name(error, self._owed, time_s=self._time_s)
 
     def _set_stretch(self, flip: Flip) -> None:
         take = self._devices.screen.rows_per_take
@@ -459,6 +371,7 @@ class Loop:
                 remedy="check the wire from the frame-pulse output to its input line",
             )
         self._map = ClockMap(host_s=flip.host_s, ticks=int(first[0]))
+        self._arrivals.begin(clock_map=self._map)
         started = self._started(flip.host_s)
         self._record(flip, started)
         self._record_all(flip, self._preface)
@@ -473,7 +386,7 @@ class Loop:
                 d.sync.acquire(level=True)
                 d.microscope.start()
         except DeviceError as error:  # the policy of that device decides, as in mid-session
-            self._fault(error, self._owed, 0.0)
+            self._faults.name(error, self._owed, time_s=0.0)
 
     def _end(self, flip: Flip) -> None:
         """Stop what runs and log what is left. What fails now is found, not a fault: the task has ended."""
@@ -488,38 +401,14 @@ class Loop:
                 self._record(flip, _found("reward", event.why, "look at the valve"))
 
     def _make_safe(self) -> list[DeviceError]:
-        """Close the valve, then stop everything that runs, then gather the last columns; return what failed.
-
-        Whatever fails, the rest is still done. Done twice it does nothing more.
-        """
+        """Make all devices safe, then gather the last columns; return what failed. Once is enough."""
         if self._safe:
             return []
         self._safe = True
-        d = self._devices
-        d.valve.close_now()
-        calls: list[Callable[[], None]] = [lambda: d.sync.running(level=False)]
-        if d.microscope is not None:
-            calls += [d.microscope.stop, lambda: d.sync.acquire(level=False)]
-        if d.cameras is not None:
-            calls.append(d.cameras.stop)
+        errors = self._devices.make_safe()
         self._log.gather_with(None)
-        calls.append(self._columns.gather)
-        errors = []
-        for call in calls:
-            try:
-                call()
-            except DeviceError as error:
-                errors.append(error)
-            except Exception as error:  # noqa: BLE001 - whatever a driver raises, the next device is still stopped
-                errors.append(DeviceError(device="rig", what=f"{type(error).__name__}: {error}", remedy="see the log"))
+        self._columns.gather()
         return errors
-
-    def _fault(self, error: DeviceError, into: list[InputEvent], time_s: float) -> None:
-        """Name a device's failure once."""
-        if error.device in self._dead:
-            return
-        self._dead.add(error.device)
-        into.append(DeviceFault(device=error.device, what=error.what, remedy=error.remedy, time_s=time_s))
 
     def _record(self, flip: Flip, event: AnyEvent) -> None:
         self._record_all(flip, (event,))
@@ -535,14 +424,3 @@ class Loop:
 
 def _found(name: str, figure: str, remedy: str) -> Finding:
     return Finding(name=name, verdict=Verdict.FAIL, figure=figure, remedy=remedy)
-
-
-def _received(command: Command) -> CommandReceived:
-    return CommandReceived(
-        command=command.id,
-        verb=Verb(command.verb),
-        who=command.who,
-        text=command.text,
-        volume_ul=command.volume_ul,
-        position=SpoutPosition(command.position) if command.position is not None else None,
-    )
