@@ -51,6 +51,7 @@ def rig_config(name: str = "simulated", *, behaviour: str = "jittering", **chang
     """A shipped rig with some of its fields changed."""
     fields = _rig(name).model_dump()
     fields["screen"]["behaviour"] = behaviour
+    changes["policies"] = {**fields["policies"], **changes.get("policies", {})}
     return RigConfig.model_validate({**fields, **changes})
 
 

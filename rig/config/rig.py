@@ -81,6 +81,11 @@ class RigConfig(_Strict):
         unknown = sorted(set(policies) - set(POLICY_DEVICES))
         if unknown:
             raise ValueError(f"no such device: {', '.join(unknown)}; one of {', '.join(POLICY_DEVICES)}")
+        missing = [device for device in POLICY_DEVICES if device not in policies]
+        if missing:
+            raise ValueError(
+                f"nothing is said of {', '.join(missing)}; say continue, pause, stop or stop_now for every device"
+            )
         return policies
 
 

@@ -78,6 +78,7 @@ ONE_PROBLEM: list[tuple[str, str, str, str, str]] = [
     ("images", "timeout_s: 0.3", "timeout_s: !!python/name:os.system", "timeout_s", "is no YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/name:os.system'"),
     # policies
     ("rig", "encoder: continue", "encodr: continue", "policies", "policies: no such device: encodr; one of card, valve, lick_sensor, encoder, spout, log, microscope, cameras"),
+    ("rig", "  cameras: continue\n", "", "policies", "policies: nothing is said of cameras; say continue, pause, stop or stop_now for every device"),
     ("rig", "encoder: continue", "encoder: continu", "encoder", "policies.encoder: input should be 'continue', 'pause', 'stop' or 'stop_now'; it is 'continu'"),
     # fields that contradict each other
     ("images", "flashes_max: 11", "flashes_max: 3", "change:", "change: flashes_max 3 is below flashes_min 4"),
