@@ -25,8 +25,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
-from rig.config.files import load_any, load_rig, load_stage, shipped
+from rig.config.files import image_names, load_any, load_rig, load_stage, shipped
 from rig.config.load import ConfigError, Problem, nearest
+from rig.config.rig import RigConfig
 from rig.log.reader import Tail, read_session
 from rig.log.replay import replay as replay_log
 from rig.log.schema import LogError, to_plain
@@ -36,7 +37,7 @@ from rig.records.summary import Summary
 from rig.session.assemble import SessionPlan, folder_name, refuse_misfits
 from rig.session.control import ControlError, Request, Running, Stage, ask, running_sessions
 from rig.session.process import start_process
-from stages.events import SpoutPosition, Verb
+from stages.events import EndReason, SpoutPosition, Verb
 from stages.parameters import StageParameters
 
 app = typer.Typer(
@@ -113,7 +114,7 @@ def run(
         write_products(log)
         out.print((folder / SUMMARY_TEXT).read_text(encoding="utf-8").rstrip(), markup=False)
         out.print(f"Folder: {folder}\nFigure: {folder / FIGURE}", markup=False)
-        if problem is not None:
+        if problem is not None or (log.ended is not None and log.ended.reason is EndReason.FAULT):
             raise typer.Exit(1)
 
 
@@ -336,15 +337,29 @@ def summary(
 def validate(
     files: Annotated[list[Path], typer.Argument(help="Files of rigs, stages or image sets.")],
 ) -> None:
-    """Check configuration files; print every problem with its line."""
+    """Check configuration files; print every problem with its line.
+
+    Stages are tried on the rigs named besides, or on the shipped simulated one.
+    """
     failed = False
+    loaded = []
     for path in files:
         try:
-            load_any(path)
-            out.print(f"{path}: fine", markup=False)
+            loaded.append((path, load_any(path)))
         except ConfigError as error:
             failed = True
             err.print(str(error), markup=False)
+    rigs = [config for _, config in loaded if isinstance(config, RigConfig)] or [load_rig("simulated")]
+    for path, config in loaded:
+        try:
+            if isinstance(config, StageParameters):
+                image_names(config)
+                for rig in rigs:
+                    refuse_misfits(config, rig)
+            out.print(f"{path}: fine", markup=False)
+        except ConfigError as error:
+            failed = True
+            err.print(f"{path}: {error}", markup=False)
     if failed:
         raise typer.Exit(1)
 

@@ -8,7 +8,6 @@ Never from elapsed time over a nominal period, never by counting draws.
 from __future__ import annotations
 
 import numpy as np
-from scipy.signal import lfilter
 
 from hardware.arrays import FloatArray, IntArray
 
@@ -85,6 +84,8 @@ class RefreshTracker:
             return False
         steps = np.arange(1, len(times_s) + 1)
         open_loop = times_s - (self._smoothed_s + steps * self.period_s)
+        from scipy.signal import lfilter  # noqa: PLC0415 - a second that no command to a session must wait for
+
         deviations = lfilter(_NUMERATOR, _DENOMINATOR, open_loop)
         if np.abs(deviations).max() > ON_TIME * self.period_s:
             return False

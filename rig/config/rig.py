@@ -50,10 +50,10 @@ class ValveConfig(_Strict):
 class FaultsConfig(_Strict):
     """Faults a simulated rig is asked for, in seconds after the first flip; null for never."""
 
-    lick_line_stuck_s: float | None = None
-    encoder_frozen_s: float | None = None
-    valve_silent_s: float | None = None
-    device_gone_s: float | None = None
+    lick_line_stuck_s: float | None = Field(default=None, ge=0)
+    encoder_frozen_s: float | None = Field(default=None, ge=0)
+    valve_silent_s: float | None = Field(default=None, ge=0)
+    device_gone_s: float | None = Field(default=None, ge=0)
     spout_stuck: bool = False
 
 

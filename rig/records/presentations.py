@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 from hardware.arrays import AnyArray
 from rig.log.schema import Entry
@@ -103,6 +106,8 @@ class PresentationsFold:
 
     def table(self) -> pd.DataFrame:
         """Return one row a presentation."""
+        import pandas as pd  # noqa: PLC0415 - a second that no command to a session must wait for
+
         table = pd.DataFrame([asdict(row) for row in self.rows], columns=list(PresentationRow.__dataclass_fields__))
         table["block"] = [str(BlockKind(block).value) for block in table["block"]]
         return table

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 
 from rig.log.reader import SessionLog
-from rig.records.figures import draw_session, save_session_figure
 from rig.records.folds import Folds
 from rig.records.presentations import with_stops
 from rig.records.summary import Summary, in_words
@@ -32,6 +31,8 @@ def summarise(log: SessionLog, *, running: bool = False) -> tuple[Summary, str]:
 
 def write_products(log: SessionLog) -> list[Path]:
     """Write all products beside the log; return their paths."""
+    from rig.records.figures import draw_session, save_session_figure  # noqa: PLC0415 - only here is it drawn
+
     folds = Folds.of(log.entries)
     summary = folds.summary.summary()
     trials, presentations = folds.trials.table(), with_stops(folds.presentations.table(), log.flips)

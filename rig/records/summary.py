@@ -165,7 +165,9 @@ class SummaryFold:
                 self._alarms.append(f"{event.alarm}: {event.what}")
                 self._open[event.alarm] = event.what
             case AlarmCleared():
-                self._open.pop(event.alarm, None)
+                if self._open.pop(event.alarm, None) is not None:
+                    last = max(i for i, what in enumerate(self._alarms) if what.startswith(f"{event.alarm}: "))
+                    self._alarms[last] += " (cleared)"
             case Note():
                 self._notes.append(f"{event.time_s:.0f} s, {event.who}: {event.text}")
             case SessionStarted():

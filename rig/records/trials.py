@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 from rig.log.schema import Entry
 from stages.events import (
@@ -166,6 +168,8 @@ class TrialsFold:
 
 def trial_table(rows: Iterable[TrialRow]) -> pd.DataFrame:
     """Return rows as a table, see ``TrialsFold.table``."""
+    import pandas as pd  # noqa: PLC0415 - a second that no command to a session must wait for
+
     table = pd.DataFrame([asdict(row) for row in rows], columns=list(TrialRow.__dataclass_fields__))
     outcome = table["outcome"]
     aborted = outcome == Outcome.ABORTED
