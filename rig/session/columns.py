@@ -23,6 +23,8 @@ from rig.session.monitors import WheelMonitor
 from stimuli.screen import FlipRows, Screen
 
 FEWEST_PAIRS = 10
+PAIRED_TOGETHER = 60
+"""Flips are paired with their pulses a second's worth at a time, so that a fit finds little left to do."""
 OVERDUE_S = 0.5
 """A frame pulse that has not been seen back this long after its flip is missing."""
 LARGEST_JUMP_S = 1e-3
@@ -72,15 +74,16 @@ class Columns:
         self._late: deque[LateFlip] = deque()
         self._errors: deque[DeviceError] = deque()
         self._nominal_period_s = 1.0 / refresh_hz
-        self._unpaired_host_s: list[FloatArray] = []
-        self._pulses: list[IntArray] = []
+        self._unpaired_host_s: list[float] = []
+        self._pulses: IntArray = np.empty(0, np.int64)
+        self._n_new = self._n_missing = self._n_extra = 0
         self._pair_host_s: FloatArray = np.empty(0)
         self._pair_ticks: IntArray = np.empty(0, np.int64)
 
     def begin(self, *, clock_map: ClockMap, first_ticks: IntArray, rows: FlipRows) -> None:
         """Take the first flips, whose pulses have been seen already."""
         self._map = clock_map
-        self._pulses.append(first_ticks)
+        self._pulses = first_ticks
         self._write(rows, clock_map)
 
     def gather(self) -> None:
@@ -93,6 +96,8 @@ class Columns:
                 except DeviceError as error:
                     self._errors.append(error)
                 self._write(rows, self._map)
+                if len(self._unpaired_host_s) >= PAIRED_TOGETHER:
+                    self._pair(self._map)
 
     def fit(self, *, window: int) -> Fit | None:
         """Fit the clock map anew through the last ``window`` pulses; None where there are too few.
@@ -104,10 +109,9 @@ class Columns:
         with self._lock:
             if self._map is None:
                 return None
-            self._pulses.append(self._edges.read_frame_pulses())
-            n_before = len(self._pair_host_s)
-            n_missing, n_extra = self._pair(self._map)
-            n_new = len(self._pair_host_s) - n_before
+            self._pair(self._map)
+            n_new, n_missing, n_extra = self._n_new, self._n_missing, self._n_extra
+            self._n_new = self._n_missing = self._n_extra = 0
             self._pair_host_s, self._pair_ticks = self._pair_host_s[-window:], self._pair_ticks[-window:]
             n = len(self._pair_host_s)
             if n < FEWEST_PAIRS:
@@ -127,16 +131,17 @@ class Columns:
                 taken=taken,
             )
 
-    def _pair(self, clock_map: ClockMap) -> tuple[int, int]:
-        """Pair flips and pulses by the time they should have; return flips without pulse, pulses without flip.
+    def _pair(self, clock_map: ClockMap) -> None:
+        """Pair flips and pulses by the time they should have; count flips without pulse, pulses without flip.
 
         Flips after the last pulse wait: their pulses are still under way.
         """
-        host_s = np.concatenate([np.empty(0), *self._unpaired_host_s])
-        ticks = np.concatenate([np.empty(0, np.int64), *self._pulses])
-        self._unpaired_host_s, self._pulses = [host_s], []
+        host_s = np.array(self._unpaired_host_s)
+        ticks = np.concatenate([self._pulses, self._edges.read_frame_pulses()])
+        self._pulses = ticks[:0]
         if not len(host_s):
-            return 0, len(ticks)
+            self._n_extra += len(ticks)
+            return
         due_s, seen_s = clock_map.session_s_of(host_s), clock_map.seconds_of(ticks)
         near_s = self._nominal_period_s / 2
         flip = np.minimum(np.searchsorted(due_s, seen_s - near_s), len(due_s) - 1)
@@ -148,8 +153,10 @@ class Columns:
         # A flip is done with when a later pulse has been seen, or when its own is overdue.
         settled_s = max(float(seen_s[-1]) if len(seen_s) else -np.inf, float(due_s[-1]) - OVERDUE_S)
         done = int(np.searchsorted(due_s, settled_s + near_s))
-        self._unpaired_host_s = [host_s[done:]]
-        return done - len(paired), len(ticks) - len(paired)
+        self._unpaired_host_s = host_s[done:].tolist()
+        self._n_new += len(paired)
+        self._n_missing += done - len(paired)
+        self._n_extra += len(ticks) - len(paired)
 
     def late(self) -> list[LateFlip]:
         """Return the late flips since the last call."""
@@ -183,7 +190,7 @@ class Columns:
         record["movie_frame"] = rows.movie_frame
         record["n_missed"] = rows.n_missed
         self._log.flips(record)
-        self._unpaired_host_s.append(rows.host_s)
+        self._unpaired_host_s += rows.host_s.tolist()
         for i in np.flatnonzero(rows.n_missed).tolist():
             self._late.append(
                 LateFlip(
