@@ -123,7 +123,8 @@ def test_a_log_whose_events_cant_grow_still_ends_the_session_and_can_be_read(tmp
     assert ran.ended.reason is EndReason.FAULT
     assert log.ended is None  # there was no room to say so
     assert log.entries == writer.kept.entries[: len(log.entries)]
-    assert any(damage.startswith("events.jsonl: the last line is torn") for damage in log.damage)
+    torn = not (writer.folder / "events.jsonl").read_bytes().endswith(b"\n")  # the limit may fall on a line's end
+    assert any(damage.startswith("events.jsonl: the last line is torn") for damage in log.damage) == torn
     assert replay(log).difference is None
 
 
