@@ -69,7 +69,7 @@ def run(
     stage: Annotated[str, typer.Option(help="A stage by name (see [b]rig stages[/b]) or a file of one.")],
     rig: Annotated[str, typer.Option(help="A rig by name or a file of one.")] = "simulated",
     seed: Annotated[int | None, typer.Option(help="Seed of all random draws; without it one is drawn.")] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Simulated time: an hour in about a second.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Simulated time: an hour takes seconds.")] = False,
     minutes: Annotated[float | None, typer.Option(help="Length of the task instead of the stage's.")] = None,
     simulated_mouse: Annotated[
         str, typer.Option(help=f"Model mouse: {', '.join(kind.value for kind in MouseKind)}.")

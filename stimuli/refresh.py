@@ -80,12 +80,12 @@ class RefreshTracker:
 
     def _on_time(self, times_s: FloatArray, indices: IntArray) -> bool:
         """Fill ``indices`` if every flip of the block came with the very next refresh."""
+        from scipy.signal import lfilter  # noqa: PLC0415 - a second that no command to a session must wait for
+
         if self.refresh < 0 or not len(times_s):
             return False
         steps = np.arange(1, len(times_s) + 1)
         open_loop = times_s - (self._smoothed_s + steps * self.period_s)
-        from scipy.signal import lfilter  # noqa: PLC0415 - a second that no command to a session must wait for
-
         deviations = lfilter(_NUMERATOR, _DENOMINATOR, open_loop)
         if np.abs(deviations).max() > ON_TIME * self.period_s:
             return False
