@@ -93,7 +93,8 @@ class Session:
         self._task_refreshes = refreshes(p.task_duration_min * 60, "task_duration_min")
         self._overrun = refreshes(p.overrun_limit_s, "overrun_limit_s")
         self.block: BlockKind | None = None
-        self.finished = False
+        self.ended: SessionEnded | None = None
+        """How the session ended, once it has; the step puts it behind all it decides."""
         self._block_ends = NEVER
         self._task_ends = NEVER
         self._cut_refresh = NEVER  # a trial that still runs is cut then
@@ -129,7 +130,7 @@ class Session:
         if self.block is BlockKind.TASK:
             self._judge_limits(refresh, time_s, trial_ended, out)
         moved = True
-        while moved and not self.finished:
+        while moved and self.ended is None:
             moved = self._move(refresh, time_s, out)
 
     def plan(self, *, refresh: int, time_s: float, out: list[Event]) -> int:
@@ -137,7 +138,7 @@ class Session:
         if self._waiting_free and not self._valve_is_taken:
             self._settle_waiting(self._waiting_free.pop(0), time_s, out)
         self._is_running = self._running()
-        if self._cut_now or self.finished:
+        if self._cut_now or self.ended is not None:
             return GRAY
         target = refresh + 1
         if self.block in _CLOSING:
@@ -357,14 +358,14 @@ class Session:
             case BlockKind.GRAY_AFTER if refresh >= self._block_ends:
                 self._leave(time_s, out)
                 if self._movie is None:
-                    self._finish(time_s, out)
+                    self._finish(time_s)
                     return False
                 self._enter(BlockKind.MOVIE, time_s, out)
                 movie = self._movie[1]
                 self._block_ends = refresh + movie.n_frames * movie.n_repeats * movie.refreshes_per_frame
             case BlockKind.MOVIE if refresh >= self._block_ends:
                 self._leave(time_s, out)
-                self._finish(time_s, out)
+                self._finish(time_s)
                 return False
             case _:
                 return False
@@ -383,14 +384,13 @@ class Session:
         if not self._cut_done:
             self._trial.cut(time_s=time_s, out=out)
             self._cut_done = True
-        elif not self.finished:
+        elif self.ended is None:
             self._leave(time_s, out)
-            self._finish(time_s, out)
+            self._finish(time_s)
 
-    def _finish(self, time_s: float, out: list[Event]) -> None:
+    def _finish(self, time_s: float) -> None:
         reason, who, why = self._end or (EndReason.TIME, "task", "the session ran to its end")
-        self.finished = True
-        out.append(SessionEnded(reason=reason, who=who, why=why, time_s=time_s))
+        self.ended = SessionEnded(reason=reason, who=who, why=why, time_s=time_s)
 
     def _enter(self, block: BlockKind, time_s: float, out: list[Event]) -> None:
         self.block = block
@@ -436,7 +436,7 @@ class Session:
         volume_ul = self._free_volume_ul(command)
         if self._p.passive:
             return "no water in a passive stage"
-        if self._cut_now or self.finished:
+        if self._cut_now or self.ended is not None:
             return "the session is ending"
         if not self._trial.may_pay:
             return "the spout is retracted; move it to the mouse first"

@@ -213,6 +213,8 @@ class Task:
             trial.auto_reward_due(refresh=refresh, out=out)
             trial.close_window(time_s=time_s, out=out)
         self._frame = session.plan(refresh=refresh, time_s=time_s, out=out)
+        if session.ended is not None:
+            out.append(session.ended)
         if trial_is_due or out or inputs:  # otherwise nothing happened to the trial
             self._trial_due_refresh, self._due_s = trial.due_refresh(), trial.due_s()
         due_refresh = session.due_refresh(refresh=refresh)
@@ -220,7 +222,7 @@ class Task:
             due_refresh = self._trial_due_refresh
         self._due_refresh = due_refresh if due_refresh > refresh else refresh + 1
         actions = [event for event in out if type(event) in _ACTIONS] if out else ()
-        return Outputs(self._frame, out, actions, self._due_refresh, self._due_s, session.finished)  # type: ignore[arg-type]
+        return Outputs(self._frame, out, actions, self._due_refresh, self._due_s, session.ended is not None)  # type: ignore[arg-type]
 
     def _sort(
         self, inputs: Sequence[InputEvent], at: At, out: list[Event]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 
 from rig.log.replay import replay
-from tests.builders import rig_config, run, stage
+from tests.builders import GRATINGS, rig_config, run, stage
 from tests.properties import strategies as draw
 
 
@@ -17,6 +17,15 @@ from tests.properties import strategies as draw
     commands=draw.commands,
     faults=draw.faults,
     policies=draw.policies,
+)
+@example(  # the reward's failure and the session's end fall on one flip
+    name=GRATINGS,
+    behaviour="perfect",
+    licks_s=[],
+    seed=6321,
+    commands=[draw.LAST],
+    faults={"device_gone_s": 16.0},
+    policies={},
 )
 def test_jumping_stepping_and_replay_give_the_same_bytes(
     name: str, behaviour: str, licks_s: list[float], seed: int, commands: list, faults: dict, policies: dict
