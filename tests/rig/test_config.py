@@ -163,7 +163,7 @@ def test_a_file_that_is_no_configuration_at_all_is_refused_in_a_sentence(
     [
         (load_stage, "OPHYS_1_image_A", "OPHYS_1_image_A: there is no stage of this name; did you mean OPHYS_1_images_A?"),
         (load_rig, "simulate", "simulate: there is no rig of this name; did you mean simulated?"),
-        (load_image_set, "?", "?: there is no image set of this name; known: A"),
+        (load_image_set, "?", "?: there is no image set of this name; known: A, B, G, H"),
         (load_rig, "/nowhere/rig.yaml", "/nowhere/rig.yaml:1: no such file"),
     ],
 )  # fmt: skip
