@@ -8,6 +8,23 @@ the next one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
+
+
+class Grid(Protocol):
+    """Onsets and offsets of flashes, in refreshes."""
+
+    def onset(self, k: int) -> int:
+        """Return the refresh on which grid point ``k`` begins."""
+
+    def off(self, k: int) -> int:
+        """Return the refresh on which gray follows grid point ``k``."""
+
+    def at_or_after(self, refresh: int) -> int:
+        """Return the first grid point whose onset is not before ``refresh``."""
+
+    def still_showable(self, refresh: int) -> int:
+        """Return the first grid point of which at least one refresh can still be shown at ``refresh``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +38,10 @@ class Cadence:
     def onset(self, k: int) -> int:
         """Return the refresh on which grid point ``k`` begins."""
         return self.first + k * self.cycle
+
+    def off(self, k: int) -> int:
+        """Return the refresh on which gray follows grid point ``k``."""
+        return self.first + k * self.cycle + self.on
 
     def at_or_after(self, refresh: int) -> int:
         """Return the first grid point whose onset is not before ``refresh``."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,26 @@ def eulerian_walk(n: int, start: int, rng: np.random.Generator) -> list[int]:
             walk.append(stack.pop())
     walk.reverse()
     return walk
+
+
+class Draws(Protocol):
+    """Where the parameters of each attempt come from; told how each ended."""
+
+    @property
+    def current_stimulus(self) -> int:
+        """The stimulus that flashes, or stays, until the next change."""
+
+    def next(self) -> TrialDraw:
+        """Return the parameters of the next attempt."""
+
+    def aborted(self) -> None:
+        """Tell that the attempt ended with an early lick."""
+
+    def changed(self) -> None:
+        """Tell that the change was shown: from now on the new stimulus is the current one."""
+
+    def completed(self, *, rewarded: bool) -> None:
+        """Tell that the attempt ran to its end, and whether its task reward was paid."""
 
 
 class TrialDraws:

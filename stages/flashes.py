@@ -7,9 +7,10 @@ stimulus on and changes it after a number of refreshes. ``plan`` says what the n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from stages.cadence import Cadence
+from stages.cadence import Grid
 from stages.events import Event, FlashLost, FlashOmitted, FlashPlanned, FlashShown
 from stages.omissions import Omissions
 from stages.trial import NEVER, Phase, TrialAutomaton
@@ -48,12 +49,12 @@ class TaskStimulus(Protocol):
 class FlashedStimulus:
     """Flashes on the grid."""
 
-    def __init__(self, *, cycle_refreshes: int, on_refreshes: int, omissions: Omissions, trial: TrialAutomaton) -> None:
-        self._cycle = cycle_refreshes
-        self._on_refreshes = on_refreshes
+    def __init__(self, *, lay: Callable[[int], Grid], omissions: Omissions, trial: TrialAutomaton) -> None:
+        """``lay`` returns the grid, given the refresh on which the first flash may come."""
+        self._lay = lay
         self._omissions = omissions
         self._trial = trial
-        self._grid = Cadence(first=NEVER, cycle=cycle_refreshes, on=on_refreshes)
+        self._grid = lay(NEVER)
         self._k = 0
         self._onset = NEVER  # of grid point _k
         self._flash = -1
@@ -62,7 +63,7 @@ class FlashedStimulus:
         self._off_refresh = NEVER
 
     def begin(self, *, refresh: int) -> None:  # noqa: D102 - see TaskStimulus
-        self._grid = Cadence(first=refresh, cycle=self._cycle, on=self._on_refreshes)
+        self._grid = self._lay(refresh)
         self._go_to(self._k)
 
     def skip_to(self, *, refresh: int) -> None:  # noqa: D102
@@ -123,6 +124,7 @@ class FlashedStimulus:
         onset = self._onset
         if refresh < onset:
             return
+        off_refresh = self._grid.off(self._k)
         self._flash += 1
         self._go_to(self._k + 1)
         state, draws = self._trial.state, self._trial.draws
@@ -139,7 +141,7 @@ class FlashedStimulus:
         )
         out.append(self._planned)
         if not omitted:
-            self._stimulus, self._off_refresh = stimulus, onset + self._on_refreshes
+            self._stimulus, self._off_refresh = stimulus, off_refresh
 
 
 class StaticStimulus:

@@ -9,10 +9,12 @@ plan of the next flip.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
+from stages.cadence import Cadence
 from stages.draws import TrialDraws
 from stages.events import (
     Action,
@@ -109,6 +111,9 @@ def stimuli_of(parameters: StageParameters, *, image_names: Sequence[str], refre
     return stimuli
 
 
+Parts = Callable[[TrialRules, Ledger], tuple[TrialAutomaton, TaskStimulus]]
+
+
 class Task:
     """A session as a function of its parameters, its seed and its inputs.
 
@@ -124,6 +129,8 @@ class Task:
         What a fault of each device does; a device that is not named lets the session go on.
     valve_range_ul
         The volumes the valve can give; an operator's free reward outside it is refused.
+    parts
+        Makes automaton and stimulus instead of the stage: for a session that another program drew and paced.
 
     Raises
     ------
@@ -141,25 +148,12 @@ class Task:
         lick_latency_s: float = 0.0,
         policies: Mapping[str, FaultPolicy] | None = None,
         valve_range_ul: tuple[float, float] = (0.0, math.inf),
+        parts: Parts | None = None,
     ) -> None:
-        streams = RandomStreams(seed)
-        choices = [i for i, s in enumerate(stimuli) if isinstance(s, Grating | NaturalImage)]
-        draws = TrialDraws(parameters, stimuli=stimuli, choices=choices, refresh_hz=refresh_hz, streams=streams)
-        ledger = Ledger()
         rules = TrialRules.of(parameters, refresh_hz=refresh_hz, lick_latency_s=lick_latency_s)
-        self.trial = TrialAutomaton(rules, draws=draws, ledger=ledger)
-        self.ledger = ledger
-        self._stimulus: TaskStimulus
-        match parameters.presentation:
-            case Flashed(flash_s=flash_s, gray_s=gray_s):
-                on = whole_refreshes(flash_s, refresh_hz=refresh_hz, field="presentation.flash_s")
-                off = whole_refreshes(gray_s, refresh_hz=refresh_hz, field="presentation.gray_s")
-                omissions = Omissions(probability=parameters.omission_probability, rng=streams.stream("omissions"))
-                self._stimulus = FlashedStimulus(
-                    cycle_refreshes=on + off, on_refreshes=on, omissions=omissions, trial=self.trial
-                )
-            case _:
-                self._stimulus = StaticStimulus(trial=self.trial)
+        self.ledger = Ledger()
+        make = parts or _drawn(parameters, stimuli=stimuli, refresh_hz=refresh_hz, seed=seed)
+        self.trial, self._stimulus = make(rules, self.ledger)
         self._frame = GRAY
         self._due_refresh = 0
         self._trial_due_refresh = 0
@@ -171,7 +165,7 @@ class Task:
             refresh_hz=refresh_hz,
             trial=self.trial,
             stimulus=self._stimulus,
-            ledger=ledger,
+            ledger=self.ledger,
             movie=(movie, movie_stimulus) if isinstance(movie_stimulus, NaturalMovie) and movie is not None else None,
             policies=policies or {},
             valve_range_ul=valve_range_ul,
@@ -245,6 +239,28 @@ class Task:
             elif isinstance(event, RewardConfirmed):
                 self.ledger.take(event)
         return licks, rewards
+
+
+def _drawn(parameters: StageParameters, *, stimuli: Sequence[Stimulus], refresh_hz: float, seed: int) -> Parts:
+    """Return the parts that draw trials and flashes as the stage says."""
+
+    def make(rules: TrialRules, ledger: Ledger) -> tuple[TrialAutomaton, TaskStimulus]:
+        streams = RandomStreams(seed)
+        choices = [i for i, s in enumerate(stimuli) if isinstance(s, Grating | NaturalImage)]
+        draws = TrialDraws(parameters, stimuli=stimuli, choices=choices, refresh_hz=refresh_hz, streams=streams)
+        trial = TrialAutomaton(rules, draws=draws, ledger=ledger)
+        match parameters.presentation:
+            case Flashed(flash_s=flash_s, gray_s=gray_s):
+                on = whole_refreshes(flash_s, refresh_hz=refresh_hz, field="presentation.flash_s")
+                off = whole_refreshes(gray_s, refresh_hz=refresh_hz, field="presentation.gray_s")
+                omissions = Omissions(probability=parameters.omission_probability, rng=streams.stream("omissions"))
+                return trial, FlashedStimulus(
+                    lay=partial(Cadence, cycle=on + off, on=on), omissions=omissions, trial=trial
+                )
+            case _:
+                return trial, StaticStimulus(trial=trial)
+
+    return make
 
 
 __all__ = ["GRAY", "At", "Outputs", "Task", "stimuli_of"]

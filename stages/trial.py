@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stages.draws import TrialDraw, TrialDraws
+from stages.draws import Draws, TrialDraw
 from stages.events import (
     Aborted,
     AlarmRaised,
@@ -32,7 +32,7 @@ from stages.events import (
 )
 from stages.parameters import StageParameters
 from stages.rewards import Ledger
-from stages.timing import whole_refreshes
+from stages.timing import TOLERANCE_REFRESHES, whole_refreshes
 
 NEVER = 2**62
 """A refresh that does not come."""
@@ -123,6 +123,7 @@ class TrialRules:
     window_opens_s: float
     window_closes_s: float
     end_after_change_refreshes: int
+    """Window, lateness of licks, and what follows the window: 4.25 s where licks are never late."""
     auto_delay_refreshes: int
     reward_volume_ul: float
     auto_reward_volume_ul: float
@@ -133,12 +134,14 @@ class TrialRules:
     def of(cls, p: StageParameters, *, refresh_hz: float, lick_latency_s: float) -> TrialRules:
         """Compile a stage for a screen of ``refresh_hz``; refuses durations that do not fit."""
         low, high = p.response_window_s
+        late = math.ceil(lick_latency_s * refresh_hz - TOLERANCE_REFRESHES)
         return cls(
             abort_on_early_lick=p.abort_on_early_lick,
             timeout_refreshes=whole_refreshes(p.timeout_s, refresh_hz=refresh_hz, field="timeout_s"),
             window_opens_s=low,
             window_closes_s=high,
-            end_after_change_refreshes=whole_refreshes(
+            end_after_change_refreshes=late
+            + whole_refreshes(
                 high + p.after_window_s, refresh_hz=refresh_hz, field="response_window_s[1] + after_window_s"
             ),
             auto_delay_refreshes=whole_refreshes(
@@ -162,7 +165,7 @@ def _no_read_back(trial: int) -> AlarmRaised:
 class TrialAutomaton:
     """Runs one trial after the other. Every function appends its decisions to ``out``."""
 
-    def __init__(self, rules: TrialRules, *, draws: TrialDraws, ledger: Ledger) -> None:
+    def __init__(self, rules: TrialRules, *, draws: Draws, ledger: Ledger) -> None:
         self.rules = rules
         self.draws = draws
         self.state = TrialState()
@@ -181,11 +184,15 @@ class TrialAutomaton:
         """Return the refresh at which a counted time of this trial runs out."""
         s = self.state
         if s.phase is Phase.TIMEOUT:
-            return s.last_lick_refresh + self.rules.timeout_refreshes
+            return self.timeout_ends()
         due = s.change_refresh + self.rules.end_after_change_refreshes if s.phase is Phase.AFTER_WINDOW else NEVER
         if s.auto_reward_is_due:
             due = min(due, s.change_refresh + self.rules.auto_delay_refreshes)
         return due
+
+    def timeout_ends(self) -> int:
+        """Return the refresh at which the running time-out is over."""
+        return self.state.last_lick_refresh + self.rules.timeout_refreshes
 
     def due_s(self) -> float:
         """Return the session time at which the response window can be closed, or infinity."""
@@ -316,7 +323,7 @@ class TrialAutomaton:
     def run_out(self, *, refresh: int, time_s: float, out: list[Event]) -> bool:
         """End a time-out or a trial whose time has run out; return whether a trial ended."""
         s = self.state
-        if s.phase is Phase.TIMEOUT and refresh >= self.due_refresh():
+        if s.phase is Phase.TIMEOUT and refresh >= self.timeout_ends():
             self._to(_O.TIMEOUT_OVER)
             out.append(TimeoutEnded(trial=s.number))
             self.draws.aborted()

@@ -69,7 +69,10 @@ class RigConfig(_Strict):
     valve: ValveConfig
     imaging: bool = Field(description="whether the rig has a microscope and cameras")
     lick_latency_s: float = Field(
-        ge=0, le=0.1, description="how late a lick may reach the task; 0 simulated, some ms on a card"
+        ge=0,
+        le=0.1,
+        description="how late a lick may reach the task; response windows close, and trials end, this much later; "
+        "0 simulated, some ms on a card",
     )
     data_dir: str = Field(description="where sessions go, relative to the folder the program runs in")
     policies: dict[str, FaultPolicy] = Field(description="what a fault of each device does to the session")
