@@ -90,9 +90,10 @@ class TrialColumns:
         n = len(self.outcomes)
         for name in ("start_times_s", "change_times_s", "reward_volumes_ul"):
             if len(getattr(self, name)) != n:
-                raise ValueError(f"{name}: {len(getattr(self, name))} values for {n} trials; give one a trial")
+                raise ValueError(f"{name} has {len(getattr(self, name))} values, outcomes {n}; give one a trial")
         if len(self.lick_times_s) != len(self.lick_trials):
-            raise ValueError(f"lick_trials: {len(self.lick_trials)} rows for {len(self.lick_times_s)} licks")
+            n_licks = len(self.lick_times_s)
+            raise ValueError(f"lick_trials has {len(self.lick_trials)} values, lick_times_s {n_licks}; give one a lick")
         if len(self.lick_trials) and not (self.lick_trials.min() >= 0 and self.lick_trials.max() < n):
             raise ValueError(f"lick_trials: rows go from 0 to {n - 1}")
         unknown = sorted(set(self.outcomes.tolist()) - {outcome.value for outcome in Outcome})
