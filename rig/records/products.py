@@ -11,6 +11,7 @@ import msgspec
 
 from rig.log.reader import SessionLog
 from rig.records.folds import Folds
+from rig.records.performance import response_window_s, with_performance, with_rolling
 from rig.records.presentations import with_stops
 from rig.records.summary import Summary, in_words
 
@@ -25,7 +26,7 @@ SUMMARY_JSON, SUMMARY_TEXT, TRIALS, PRESENTATIONS, FIGURE = (
 
 def summarise(log: SessionLog, *, running: bool = False) -> tuple[Summary, str]:
     """Return a session's summary, in figures and in words; ``running`` if its process is alive."""
-    summary = Folds.of(log.entries).summary.summary(running=running)
+    summary = _summary(Folds.of(log.entries), log, running=running)
     return summary, in_words(summary, damage=log.damage)
 
 
@@ -34,16 +35,17 @@ def write_products(log: SessionLog) -> list[Path]:
     from rig.records.figures import draw_session, save_session_figure  # noqa: PLC0415 - only here is it drawn
 
     folds = Folds.of(log.entries)
-    summary = folds.summary.summary()
-    trials, presentations = folds.trials.table(), with_stops(folds.presentations.table(), log.flips)
     parameters = log.started.stage_parameters
+    summary = _summary(folds, log)
+    trials = with_rolling(folds.trials.table(), folds.trials.rows, stage_parameters=parameters)
+    presentations = with_stops(folds.presentations.table(), log.flips)
     figure = draw_session(
         title=f"{summary.mouse} · {summary.stage} · {summary.started_at[:16].replace('T', ' ')}"
         + (" · simulated" if summary.simulated else ""),
         trials=trials,
         flips=log.flips,
         refresh_hz=log.started.refresh_hz,
-        response_window_s=(parameters["response_window_s"][0], parameters["response_window_s"][1]),
+        response_window_s=response_window_s(parameters) or (0.0, 0.0),
     )
     folder = log.folder
     trials["lick_times_s"] = [" ".join(f"{time_s:.6f}" for time_s in licks) for licks in trials["lick_times_s"]]
@@ -60,6 +62,11 @@ def write_products(log: SessionLog) -> list[Path]:
     save_session_figure(figure, picture)
     picture.replace(folder / FIGURE)
     return [folder / name for name in (*texts, FIGURE)]
+
+
+def _summary(folds: Folds, log: SessionLog, *, running: bool = False) -> Summary:
+    summary = folds.summary.summary(running=running)
+    return with_performance(summary, folds.trials.rows, stage_parameters=log.started.stage_parameters)
 
 
 def _whole(path: Path) -> Path:

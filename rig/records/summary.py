@@ -33,9 +33,15 @@ from stages.events import (
 )
 from stages.metrics import d_prime, rate
 
+FEW_TRIALS = 10
+"""A d-prime over fewer go or catch trials than this comes with a warning."""
+
 
 class Summary(msgspec.Struct, kw_only=True):
-    """What a session came to. Rates and d-prime are None where there was no such trial."""
+    """What a session came to. Rates and d-prime are None where there was no such trial.
+
+    ``SummaryFold`` leaves out the figures that take all trials together, see ``performance.with_performance``.
+    """
 
     session_id: str
     mouse: str
@@ -61,6 +67,17 @@ class Summary(msgspec.Struct, kw_only=True):
     hit_rate: float | None
     false_alarm_rate: float | None
     d_prime: float | None
+    """Over the whole session, each rate clipped to [0.01, 0.99]."""
+    n_contingent: int
+    """Completed go and catch trials."""
+    peak_d_prime: float | None = None
+    """What the curriculum advances by, see ``stages.metrics.peak_d_prime``."""
+    n_engaged: int | None = None
+    """Trials, aborted ones too, around which AllenSDK counts more than two rewards a minute; None before any has a
+    reward rate."""
+    engaged_share: float | None = None
+    """Of all trials but those cut short."""
+    max_reward_rate_per_min: float | None = None
     n_licks: int
     water_ul: float
     water_earned_ul: float
@@ -218,6 +235,7 @@ class SummaryFold:
             hit_rate=_or_none(hit_rate),
             false_alarm_rate=_or_none(false_alarm_rate),
             d_prime=_or_none(d_prime(hit_rate, false_alarm_rate)),
+            n_contingent=n_go + n_catch,
             n_licks=self._n_licks,
             water_ul=sum(self._water_ul.values()),
             water_earned_ul=self._water_ul[RewardKind.EARNED],
@@ -247,23 +265,34 @@ def in_words(s: Summary, *, damage: list[str] | None = None) -> str:
         f"{s.mouse}, {s.stage}, on {s.rig}{simulated}, {when}, {minutes:.1f} min.",
         f"Ended: {s.ended.replace('_', ' ')}" + (f", {s.why}." if s.why else "."),
         (
-            f"{s.n_trials} trials: {s.n_hit} hits and {s.n_miss} misses on {s.n_go} go trials, "
-            f"{s.n_false_alarm} false alarms and {s.n_correct_reject} correct rejects on {s.n_catch} catch trials, "
+            f"{_n(s.n_trials, 'trial')}: {_n(s.n_hit, 'hit')} and {_n(s.n_miss, 'miss', 'misses')} on "
+            f"{_n(s.n_go, 'go trial')}, {_n(s.n_false_alarm, 'false alarm')} and "
+            f"{_n(s.n_correct_reject, 'correct reject')} on {_n(s.n_catch, 'catch trial')}, "
             f"{s.n_auto_rewarded} auto-rewarded, {s.n_aborted} aborted"
             + (f", {s.n_incomplete} incomplete." if s.n_incomplete else ".")
         ),
         (
             f"Hit rate {_figure(s.hit_rate)}, false-alarm rate {_figure(s.false_alarm_rate)}, "
-            f"d-prime {_figure(s.d_prime)} over the session."
+            f"d-prime {_figure(s.d_prime)} over the session; peak d-prime {_figure(s.peak_d_prime)}."
+        ),
+    ]
+    if s.d_prime is not None and min(s.n_go, s.n_catch) < FEW_TRIALS:
+        lines.append(f"d-prime rests on {_n(s.n_go, 'go trial')} and {_n(s.n_catch, 'catch trial')} only.")
+    if s.n_engaged is not None and s.engaged_share is not None:
+        lines.append(
+            f"Engaged in {_n(s.n_engaged, 'trial')} ({s.engaged_share:.0%}); highest reward rate "
+            f"{_figure(s.max_reward_rate_per_min)} a minute."
+        )
+    lines += [
+        (
+            f"{s.water_ul / 1000:.3f} mL of water in {_n(s.n_rewards, 'reward')} (earned {s.water_earned_ul:g} uL, "
+            f"auto {s.water_auto_ul:g} uL, free {s.water_free_ul:g} uL), {s.n_rewards_confirmed} confirmed by the "
+            f"echo; {_n(s.n_licks, 'lick')}."
         ),
         (
-            f"{s.water_ul / 1000:.3f} mL of water in {s.n_rewards} rewards (earned {s.water_earned_ul:g} uL, auto "
-            f"{s.water_auto_ul:g} uL, free {s.water_free_ul:g} uL), {s.n_rewards_confirmed} confirmed by the echo; "
-            f"{s.n_licks} licks."
-        ),
-        (
-            f"{s.n_flashes_shown} flashes shown, {s.n_flashes_omitted} omitted, {s.n_flashes_late} late; "
-            f"{s.n_late_flips} late flips ({s.n_refreshes_missed} refreshes missed)."
+            f"{_n(s.n_flashes_shown, 'flash', 'flashes')} shown, {s.n_flashes_omitted} omitted, "
+            f"{s.n_flashes_late} late; {_n(s.n_late_flips, 'late flip')} "
+            f"({_n(s.n_refreshes_missed, 'refresh', 'refreshes')} missed)."
         ),
     ]
     if s.clock_drift_ppm is not None and s.clock_residual_us is not None:
@@ -282,3 +311,7 @@ def _or_none(value: float) -> float | None:
 
 def _figure(value: float | None) -> str:
     return "none" if value is None else f"{value:.2f}"
+
+
+def _n(n: int, what: str, many: str = "") -> str:
+    return f"{n} {what if n == 1 else many or what + 's'}"
