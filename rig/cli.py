@@ -31,6 +31,7 @@ from rig.config.rig import RigConfig
 from rig.log.reader import Tail, read_session
 from rig.log.replay import replay as replay_log
 from rig.log.schema import LogError, to_plain
+from rig.records.camstim import CamstimError
 from rig.records.folds import Folds
 from rig.records.products import FIGURE, SUMMARY_TEXT, summarise, write_products
 from rig.records.summary import Summary
@@ -298,9 +299,22 @@ SessionFolder = Annotated[Path, typer.Argument(help="The session's folder.", sho
 
 
 @app.command()
-def replay(session: SessionFolder) -> None:
-    """Feed a session's recorded inputs to the task again and compare its decisions byte by byte."""
+def replay(
+    session: Annotated[Path | None, typer.Argument(help="The session's folder.", show_default=False)] = None,
+    camstim: Annotated[
+        Path | None, typer.Option(help="Instead: a session that camstim recorded, .pkl or .pkl.gz.")
+    ] = None,
+) -> None:
+    """Feed a session's recorded inputs to the task again and compare its decisions byte by byte.
+
+    With [b]--camstim[/b] the task runs on what camstim drew, showed and saw, and is compared trial by trial.
+    """
     with _sentences():
+        if (session is None) == (camstim is None):
+            raise ConfigError([Problem("rig replay", 0, "", "give a session's folder, or --camstim with a file")])
+        if session is None:
+            _replay_camstim(camstim)
+            return
         log = read_session(session)
         result = replay_log(log)
         if result.difference is not None:
@@ -311,6 +325,16 @@ def replay(session: SessionFolder) -> None:
         )
         for damage in log.damage:
             out.print(f"Damage: {damage}", markup=False)
+
+
+def _replay_camstim(file: Path | None) -> None:
+    from rig.records.camstim.reader import read_camstim  # noqa: PLC0415 - only this command needs them
+    from rig.records.camstim.replay import replay_camstim  # noqa: PLC0415
+
+    comparison = replay_camstim(read_camstim(file or Path()))
+    out.print(comparison.words(), markup=False)
+    if comparison.unexplained:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -393,7 +417,7 @@ def _sentences() -> Iterator[None]:
     """Turn every error that we know into its sentence and exit code 1."""
     try:
         yield
-    except (ConfigError, LogError, DeviceError, ControlError) as error:
+    except (ConfigError, LogError, CamstimError, DeviceError, ControlError) as error:
         err.print(str(error), markup=False)
         raise typer.Exit(1) from error
     except OSError as error:

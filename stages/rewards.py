@@ -19,6 +19,9 @@ from stages.events import (
     RewardKind,
 )
 
+RewardResult = RewardDisarmed | RewardFired | RewardConfirmed | RewardFailed
+"""What a device says of a reward; in the order it says it."""
+
 
 class SecondRewardInTrial(RuntimeError):
     """The task tried to give a second reward in one trial: an error of this program."""
@@ -57,7 +60,7 @@ class Ledger:
         self._flowing.add(reward)
         return RewardCommanded(reward=reward, kind=kind, trial=trial, volume_ul=volume_ul)
 
-    def take(self, event: RewardDisarmed | RewardFired | RewardConfirmed | RewardFailed) -> None:
+    def take(self, event: RewardResult) -> None:
         """Enter what the device says of a reward."""
         match event:
             case RewardFired(reward=reward):

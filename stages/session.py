@@ -37,7 +37,7 @@ from stages.events import (
     Outcome,
     Paused,
     Resumed,
-    RewardDisarmed,
+    RewardConfirmed,
     RewardFailed,
     RewardFired,
     RewardKind,
@@ -49,7 +49,7 @@ from stages.events import (
 )
 from stages.flashes import GRAY, TaskStimulus
 from stages.parameters import StageParameters
-from stages.rewards import Ledger
+from stages.rewards import Ledger, RewardResult
 from stages.timing import whole_refreshes
 from stages.trial import NEVER, TrialAutomaton
 from stimuli.spec import NaturalMovie
@@ -253,9 +253,11 @@ class Session:
             out.append(AlarmCleared(alarm=RETRACTED))
             self._retracted_alarm = False
 
-    def reward_result(self, event: RewardDisarmed | RewardFired | RewardFailed, *, out: list[Event]) -> None:
+    def reward_result(self, event: RewardResult, *, out: list[Event]) -> None:
         """Enter a reward's fate into ledger and trial; name a hit that was not paid."""
         self._ledger.take(event)
+        if isinstance(event, RewardConfirmed):
+            return
         fired = isinstance(event, RewardFired)
         self._trial.reward_settled(
             reward=event.reward,

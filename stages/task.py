@@ -40,7 +40,7 @@ from stages.flashes import GRAY, FlashedStimulus, StaticStimulus, TaskStimulus
 from stages.omissions import Omissions
 from stages.parameters import Flashed, Gratings, StageParameters
 from stages.random import RandomStreams
-from stages.rewards import Ledger
+from stages.rewards import Ledger, RewardResult
 from stages.session import Session
 from stages.timing import whole_refreshes
 from stages.trial import TrialAutomaton, TrialRules
@@ -220,15 +220,15 @@ class Task:
 
     def _sort(
         self, inputs: Sequence[InputEvent], at: At, out: list[Event]
-    ) -> tuple[list[Lick], list[RewardDisarmed | RewardFired | RewardFailed]]:
+    ) -> tuple[list[Lick], list[RewardResult]]:
         """Return licks and results of rewards, whose turn comes later in the step; see to the rest at once."""
         session = self.session
         licks: list[Lick] = []
-        rewards: list[RewardDisarmed | RewardFired | RewardFailed] = []
+        rewards: list[RewardResult] = []
         for event in inputs:
             if isinstance(event, Lick):
                 licks.append(event)
-            elif isinstance(event, RewardDisarmed | RewardFired | RewardFailed):
+            elif isinstance(event, RewardDisarmed | RewardFired | RewardConfirmed | RewardFailed):
                 rewards.append(event)
             elif isinstance(event, CommandReceived):
                 session.command(event, refresh=at.refresh, time_s=at.time_s, out=out)
@@ -236,8 +236,6 @@ class Task:
                 session.device(event, out=out)
             elif isinstance(event, SpoutMoved):
                 session.spout_moved(event, out=out)
-            elif isinstance(event, RewardConfirmed):
-                self.ledger.take(event)
         return licks, rewards
 
 

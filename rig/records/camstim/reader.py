@@ -1,0 +1,173 @@
+"""A camstim pickle as plain values: what it drew, showed, saw and paid.
+
+Layout: TASK_FACTS 6. Counts of frames are flips; the first is 0.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hardware.arrays import FloatArray, IntArray
+from rig.records.camstim import CamstimError
+from stages.events import Outcome
+
+_LET_IN = {  # all that the published session asks for
+    ("collections", "OrderedDict"),
+    ("datetime", "datetime"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+}
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class _Careful(pickle.Unpickler):
+    """Loads numbers, texts, containers and arrays; refuses everything that could do something."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in _LET_IN:
+            raise CamstimError(f"it asks for {module}.{name}, which no camstim session needs; it is not opened")
+        return super().find_class(module, name)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTrial:
+    """A trial as camstim logged it. Frames are -1 where there is none."""
+
+    start_frame: int
+    end_frame: int
+    change_after: int
+    """Flashes from the one the trial starts on, which is number 0."""
+    catch: bool
+    auto_rewarded: bool
+    """As drawn; an aborted attempt keeps it."""
+    outcome: Outcome
+    """As AllenSDK names it (TASK_FACTS 4.1)."""
+    abort_frame: int = -1
+    timeout_end_frame: int = -1
+    start_clock_s: float = math.nan
+    timeout_end_clock_s: float = math.nan
+    """Both on camstim's own clock, which tells what came first within a frame."""
+    change_frame: int = -1
+    """The change's frame, or the sham change's."""
+    answer_s: float = -1.0
+    """From change to hit or false alarm on camstim's clock, -1 for none."""
+    change_image: str = ""
+    lick_frames: tuple[int, ...] = ()
+    rewards: tuple[tuple[int, float], ...] = ()
+    """Frame and volume in microlitres of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A camstim session with natural images, flashed."""
+
+    mouse: str
+    stage: str
+    params: dict[str, Any] = field(repr=False)
+    """What the regimen and camstim's own configuration said, the regimen first."""
+    frame_times_s: FloatArray = field(repr=False)
+    """Shape (n,): seconds from the first frame."""
+    lick_frames: IntArray = field(repr=False)
+    onset_frames: IntArray = field(repr=False)
+    """Shape (m,): the first frame of each flash."""
+    off_frames: IntArray = field(repr=False)
+    """Shape (m,): the first gray frame after it."""
+    first_image: str
+    trials: list[RecordedTrial] = field(repr=False)
+
+    @property
+    def images(self) -> list[str]:
+        """Every image that was shown, in order of name."""
+        return sorted({self.first_image} | {trial.change_image for trial in self.trials if trial.change_image})
+
+
+def read_camstim(path: Path) -> Recording:
+    """Return a camstim session, from a pickle or a gzipped one.
+
+    Raises
+    ------
+    CamstimError
+        The file is none, or not one with flashed natural images; says what is missing.
+    OSError
+        The file can't be read.
+    """
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == GZIP_MAGIC
+        with gzip.open(path) if zipped else path.open("rb") as file:
+            data = _Careful(file, encoding="latin1").load()
+        behavior = data["items"]["behavior"]
+        images = behavior["stimuli"]["images"]
+        intervals_ms = np.asarray(behavior["intervalsms"], np.float64)
+        shown = np.asarray(images["draw_log"], np.int8)
+        edges = np.diff(shown, prepend=np.int8(0), append=np.int8(0))
+        params = {**behavior["config"]["DoC"], **behavior["cl_params"], **behavior["params"]}
+        return Recording(
+            mouse=str(params["mouse_id"]),
+            stage=str(params["stage"]),
+            params=params,
+            frame_times_s=np.concatenate([[0.0], np.cumsum(intervals_ms)]) / 1000.0,
+            lick_frames=np.asarray(behavior["lick_sensors"][0]["lick_events"], np.int64),
+            onset_frames=np.flatnonzero(edges == 1),
+            off_frames=np.flatnonzero(edges == -1),
+            first_image=str(images["set_log"][0][1]),
+            trials=[_trial(logged) for logged in behavior["trial_log"]],
+        )
+    except CamstimError as error:
+        raise CamstimError(f"{path}: {error}") from error
+    except (pickle.UnpicklingError, EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
+        raise CamstimError(f"{path}: is no pickle ({error}); give a camstim session's .pkl or .pkl.gz") from error
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise CamstimError(f"{path}: has not the parts of a camstim session with flashed images ({what})") from error
+
+
+def _trial(logged: dict[str, Any]) -> RecordedTrial:
+    drawn = logged["trial_params"]
+    frames: dict[tuple[str, str], int] = {}
+    clocks_s: dict[tuple[str, str], float] = {}
+    for name, how, clock_s, frame in logged["events"]:
+        frames[name, how], clocks_s[name, how] = int(frame), float(clock_s)
+    aborted = ("abort", "") in frames
+    catch, auto_rewarded = bool(drawn["catch"]), bool(drawn["auto_reward"])
+    change = "sham_change" if catch else "stimulus_changed"
+    answer = next((name for name in ("hit", "false_alarm") if (name, "") in frames), None)
+    changes = logged["stimulus_changes"]
+    return RecordedTrial(
+        start_frame=frames["trial_start", ""],
+        end_frame=frames["trial_end", ""],
+        change_after=int(drawn["change_time"]),
+        catch=catch,
+        auto_rewarded=auto_rewarded,
+        outcome=_outcome(frames, aborted=aborted, catch=catch, auto_rewarded=auto_rewarded),
+        abort_frame=frames.get(("abort", ""), -1),
+        timeout_end_frame=frames.get(("timeout", "exit"), -1),
+        start_clock_s=clocks_s["trial_start", ""],
+        timeout_end_clock_s=clocks_s.get(("timeout", "exit"), math.nan),
+        change_frame=frames.get((change, ""), -1),
+        answer_s=clocks_s[answer, ""] - clocks_s[change, ""] if answer is not None else -1.0,
+        change_image=str(changes[0][1][1]) if changes else "",
+        lick_frames=tuple(int(frame) for _, frame in logged["licks"]),
+        rewards=tuple((int(frame), volume_ml * 1000.0) for volume_ml, _, frame in logged["rewards"]),
+    )
+
+
+def _outcome(frames: dict[tuple[str, str], int], *, aborted: bool, catch: bool, auto_rewarded: bool) -> Outcome:
+    if aborted:
+        return Outcome.ABORTED
+    if auto_rewarded:
+        return Outcome.AUTO_REWARDED
+    if catch:
+        return Outcome.FALSE_ALARM if ("false_alarm", "") in frames else Outcome.CORRECT_REJECT
+    if ("hit", "") in frames:
+        return Outcome.HIT
+    return Outcome.MISS if ("miss", "") in frames else Outcome.INCOMPLETE

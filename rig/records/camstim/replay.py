@@ -1,0 +1,443 @@
+"""Our task on a session that camstim recorded, trial by trial beside what camstim made of it.
+
+Fed in: what camstim drew for each attempt, its flash onsets and offsets, its licks, the ends of its time-outs
+(no rule on refreshes reproduces those, TASK_FACTS 1.3). Compared: starts, aborts, changes, ends, outcomes, rewards.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hardware.arrays import IntArray
+from rig.records.camstim import CamstimError
+from rig.records.camstim.reader import RecordedTrial, Recording
+from stages.draws import TrialDraw
+from stages.events import (
+    Aborted,
+    Change,
+    InputEvent,
+    Lick,
+    Outcome,
+    RewardArmed,
+    RewardCommanded,
+    RewardConfirmed,
+    RewardDisarmed,
+    RewardFired,
+    RewardPath,
+    RewardWithdrawn,
+    SessionEnded,
+    ShamChange,
+    TrialEnded,
+    TrialOutcome,
+    TrialStarted,
+)
+from stages.flashes import FlashedStimulus, TaskStimulus
+from stages.omissions import Omissions
+from stages.parameters import StageParameters
+from stages.rewards import Ledger
+from stages.task import At, Task, stimuli_of
+from stages.trial import NEVER, TrialAutomaton, TrialRules
+from stimuli.refresh import RefreshTracker
+from stimuli.spec import label
+
+REFRESH_HZ = 60.0
+LICK_LATENCY_S = 0.02
+"""camstim closes its window 0.770 s after the change, not 0.750 (TASK_FACTS 1.3): it looks once a flip."""
+FLASH_TO_START_S = 0.4e-3
+"""Within a camstim frame its flash came on by now and its trial had still to begin (see ``_timeout_ends``)."""
+TOLERANCE_REFRESHES = 1
+_OPEN_S = 0.07
+"""Of a 7 uL pulse (TASK_FACTS 1.10); plays no part here."""
+
+
+@dataclass(slots=True)
+class OurTrial:
+    """What our task made of a recorded trial. Frames are -1 where there is none."""
+
+    start_frame: int
+    end_frame: int = -1
+    abort_frame: int = -1
+    change_frame: int = -1
+    outcome: Outcome = Outcome.INCOMPLETE
+    reward_frame: int = -1
+    reward_volume_ul: float = 0.0
+
+
+class Difference(NamedTuple):
+    """A trial on which the two disagree."""
+
+    trial: int
+    what: str
+    camstim: str
+    ours: str
+    reason: str
+    """Why, where it is known; empty where it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A recorded session and ours, side by side."""
+
+    recording: Recording
+    trials: list[OurTrial]
+    off_refreshes: dict[str, Counter[int]]
+    """For each kind of moment: how many refreshes ours is later than camstim's, and how often."""
+    differences: list[Difference]
+    ended: SessionEnded | None
+
+    @property
+    def unexplained(self) -> list[Difference]:
+        """The differences without a reason."""
+        return [difference for difference in self.differences if not difference.reason]
+
+    def words(self) -> str:
+        """Return the comparison as a page of text."""
+        theirs = Counter(trial.outcome for trial in self.recording.trials)
+        ours = Counter(trial.outcome for trial in self.trials)
+        n_paid = sum(len(trial.rewards) for trial in self.recording.trials)
+        lines = [
+            f"{self.recording.stage}, mouse {self.recording.mouse}:",
+            f"{'':<16}{'camstim':>8}{'ours':>8}",
+            f"{'trials':<16}{len(self.recording.trials):>8}{len(self.trials):>8}",
+            *(
+                f"{outcome.value:<16}{theirs[outcome]:>8}{ours[outcome]:>8}"
+                for outcome in Outcome
+                if theirs[outcome] or ours[outcome]
+            ),
+            f"{'rewards':<16}{n_paid:>8}{sum(t.reward_frame >= 0 for t in self.trials):>8}",
+            "Refreshes by which ours is later:",
+            *(
+                f"{what:<16}{', '.join(f'{off:+d}: {n}' for off, n in sorted(counts.items()))}"
+                for what, counts in self.off_refreshes.items()
+            ),
+        ]
+        if not self.differences:
+            lines.append("No trial differs.")
+        lines += [
+            f"Trial {d.trial}, {d.what}: camstim {d.camstim}, ours {d.ours}; {d.reason or 'NO REASON KNOWN'}."
+            for d in self.differences
+        ]
+        return "\n".join(lines)
+
+
+def replay_camstim(recording: Recording) -> Comparison:
+    """Run our task on a recorded session and compare trial by trial.
+
+    Raises
+    ------
+    CamstimError
+        The recording holds no flash or no trial.
+    """
+    if not len(recording.onset_frames) or not recording.trials:
+        raise CamstimError("the recording holds no flash or no trial: there is nothing to run again")
+    times_s = recording.frame_times_s
+    refreshes = RefreshTracker(nominal_hz=REFRESH_HZ).flips(times_s)
+    task = _task(recording, refreshes)
+    ours, ended = _run(task, recording, refreshes)
+    return Comparison(
+        recording=recording,
+        trials=ours,
+        off_refreshes=_off_refreshes(recording.trials, ours, refreshes),
+        differences=_differences(recording, ours, refreshes),
+        ended=ended,
+    )
+
+
+class _RecordedGrid:
+    """camstim's flashes: its cadence wandered (TASK_FACTS 1.3)."""
+
+    def __init__(self, onsets: IntArray, offs: IntArray) -> None:
+        self._onsets = [*onsets.tolist(), NEVER]
+        self._offs = [*offs.tolist(), NEVER]
+
+    def onset(self, k: int) -> int:
+        return int(self._onsets[min(k, len(self._onsets) - 1)])
+
+    def off(self, k: int) -> int:
+        return int(self._offs[min(k, len(self._offs) - 1)])
+
+    def at_or_after(self, refresh: int) -> int:
+        return int(np.searchsorted(self._onsets, refresh))
+
+    def still_showable(self, refresh: int) -> int:
+        return int(np.searchsorted(self._offs, refresh, side="right"))
+
+
+class _RecordedDraws:
+    """What camstim drew for each attempt, one after the other."""
+
+    def __init__(self, recording: Recording, index_of: dict[str, int]) -> None:
+        self._draws: list[TrialDraw] = []
+        self.current_stimulus = index_of[recording.first_image]
+        self._next = 0
+        shown = self.current_stimulus
+        targets = _targets(recording.trials)
+        attempt = 0
+        previous: RecordedTrial | None = None
+        for trial, target in zip(recording.trials, targets, strict=True):
+            again = previous is not None and previous.outcome is Outcome.ABORTED and _drawn(previous) == _drawn(trial)
+            attempt = attempt + 1 if again and attempt < int(recording.params["failure_repeats"]) else 0
+            changes_to = shown if trial.catch or not target else index_of[target]
+            self._draws.append(
+                TrialDraw(
+                    change_after=trial.change_after,
+                    catch=trial.catch,
+                    auto_rewarded=trial.auto_rewarded,
+                    initial_stimulus=shown,
+                    change_stimulus=changes_to,
+                    attempt=attempt,
+                )
+            )
+            if trial.change_frame >= 0:
+                shown = changes_to
+            previous = trial
+
+    def next(self) -> TrialDraw:
+        """Return the next recorded attempt; after the last one, the last again."""
+        draw = self._draws[min(self._next, len(self._draws) - 1)]
+        self._next += 1
+        return draw
+
+    def aborted(self) -> None:
+        """Recorded: nothing follows from it."""
+
+    def changed(self) -> None:
+        """Show the new image from now on."""
+        self.current_stimulus = self._draws[self._next - 1].change_stimulus
+
+    def completed(self, *, rewarded: bool) -> None:
+        """Recorded: nothing follows from it."""
+
+
+class _RecordedTimeouts(TrialAutomaton):
+    """The automaton, with the ends of its time-outs as camstim logged them."""
+
+    def __init__(self, rules: TrialRules, *, draws: _RecordedDraws, ledger: Ledger, ends: list[int]) -> None:
+        super().__init__(rules, draws=draws, ledger=ledger)
+        self._ends = ends
+
+    def timeout_ends(self) -> int:
+        number = self.state.number
+        return self._ends[number] if number < len(self._ends) else super().timeout_ends()
+
+
+def _drawn(trial: RecordedTrial) -> tuple[int, bool, bool]:
+    return trial.change_after, trial.catch, trial.auto_rewarded
+
+
+def _targets(trials: list[RecordedTrial]) -> list[str]:
+    """Return the image each go trial was to change to: the walk stands still until a trial is completed."""
+    targets = []
+    coming = ""
+    for trial in reversed(trials):
+        if trial.change_image:
+            coming = trial.change_image
+        targets.append(coming)
+    return targets[::-1]
+
+
+def _task(recording: Recording, refreshes: IntArray) -> Task:
+    stage = _stage(recording, refreshes)
+    stimuli = stimuli_of(stage, image_names=recording.images, refresh_hz=REFRESH_HZ)
+    index_of = {label(stimulus): index for index, stimulus in enumerate(stimuli)}
+    onsets = refreshes[recording.onset_frames - 1] + 1  # the refresh a flip was made for: a drop makes it late
+    offs = refreshes[recording.off_frames - 1] + 1
+    ends = [int(refreshes[frame]) if frame >= 0 else NEVER for frame in _timeout_ends(recording)]
+
+    def parts(rules: TrialRules, ledger: Ledger) -> tuple[TrialAutomaton, TaskStimulus]:
+        trial = _RecordedTimeouts(rules, draws=_RecordedDraws(recording, index_of), ledger=ledger, ends=ends)
+        never = Omissions(probability=0.0, rng=np.random.default_rng(0))
+        return trial, FlashedStimulus(lay=lambda _: _RecordedGrid(onsets, offs), omissions=never, trial=trial)
+
+    return Task(stage, stimuli=stimuli, refresh_hz=REFRESH_HZ, seed=0, lick_latency_s=LICK_LATENCY_S, parts=parts)
+
+
+def _timeout_ends(recording: Recording) -> list[int]:
+    """Return the frame before whose flash each time-out was over, -1 where there was none.
+
+    camstim's timers run on a clock of their own. In the published session two time-outs ended within the frame of
+    a flash but after it had come on, 0.15 and 0.21 ms before a trial would have begun and not 0.6 ms before as
+    the others: those were over for the next frame only.
+    """
+    times_s = recording.frame_times_s
+    starts = np.array([trial.start_frame for trial in recording.trials])
+    lead_s = np.array([trial.start_clock_s for trial in recording.trials]) - times_s[starts]  # the clocks drift
+    onsets = set(recording.onset_frames.tolist())
+    ends = []
+    for trial in recording.trials:
+        frame = trial.timeout_end_frame
+        if frame in onsets:
+            would_start_s = float(times_s[frame] + np.interp(frame, starts, lead_s))
+            frame += trial.timeout_end_clock_s > would_start_s - FLASH_TO_START_S
+        ends.append(int(frame))
+    return ends
+
+
+def _stage(recording: Recording, refreshes: IntArray) -> StageParameters:
+    """Return the stage as camstim ran it, its gray as long as it was and nothing after the task."""
+    p = recording.params
+    low_s, high_s = p["response_window"]
+    return StageParameters.model_validate(
+        {
+            "stage": recording.stage,
+            "stimulus": {"kind": "natural_images", "image_set": "recorded"},
+            "presentation": {"kind": "flashed", "flash_s": p["periodic_flash"][0], "gray_s": p["periodic_flash"][1]},
+            "change": {
+                "kind": "geometric",
+                "p": p["change_time_scale"],
+                "flashes_min": p["change_flashes_min"],
+                "flashes_max": p["change_flashes_max"] - 1,  # camstim's excludes it
+            },
+            "catch": {"kind": "walk"},
+            "response_window_s": (low_s, high_s),
+            "abort_on_early_lick": p["abort_on_early_response"],
+            "timeout_s": p["timeout_duration"],
+            "max_repeats_after_abort": p["failure_repeats"],
+            "after_window_s": p["end_after_response_sec"],
+            "reward_volume_ul": p["reward_volume"] * 1000,
+            "auto_reward_volume_ul": p["auto_reward_vol"] * 1000,
+            "auto_reward_delay_s": p["auto_reward_delay"],
+            "warm_up_trials": p["warm_up_trials"],
+            "free_reward_after_misses": p["free_reward_trials"],
+            "volume_limit_ul": p["volume_limit"] * 1000,
+            "omission_probability": 0.0,
+            "passive": False,
+            "imaging": False,
+            "gray_before_s": (int(refreshes[recording.onset_frames[0] - 1]) + 1) / REFRESH_HZ,
+            "task_duration_min": p["max_task_duration_min"],
+            "gray_after_s": 0.0,
+            "movie": None,
+        }
+    )
+
+
+def _run(task: Task, recording: Recording, refreshes: IntArray) -> tuple[list[OurTrial], SessionEnded | None]:
+    """Step the task through every frame; pay as a valve would that never fails."""
+    times_s = recording.frame_times_s.tolist()
+    licks: dict[int, int] = Counter(recording.lick_frames.tolist())
+    trials: list[OurTrial] = []
+    armed: RewardArmed | None = None
+    owed: list[InputEvent] = []
+    for frame, (refresh, time_s) in enumerate(zip(refreshes.tolist(), times_s, strict=True)):
+        inputs, owed = owed, []
+        for _ in range(licks.get(frame, 0)):
+            inputs.append(Lick(time_s=time_s, ticks=frame))
+            if armed is not None and armed.opens_s <= time_s <= armed.closes_s:
+                inputs += _paid(armed.reward, time_s=time_s, lick_time_s=time_s)
+                trials[armed.trial].reward_frame, trials[armed.trial].reward_volume_ul = frame, armed.volume_ul
+                armed = None
+        out = task.step(At(frame, refresh, time_s), inputs)
+        for event in out.events:
+            match event:
+                case TrialStarted():
+                    trials.append(OurTrial(start_frame=frame))
+                case Aborted():
+                    trials[event.trial].abort_frame = frame
+                case Change() | ShamChange():
+                    trials[event.trial].change_frame = frame
+                case TrialOutcome():
+                    trials[event.trial].outcome = event.outcome
+                case TrialEnded():
+                    trials[event.trial].end_frame = frame
+                case RewardArmed():
+                    armed = event
+                case RewardWithdrawn() if armed is not None:
+                    owed.append(RewardDisarmed(reward=event.reward))
+                    armed = None
+                case RewardCommanded() if event.trial >= 0:
+                    trials[event.trial].reward_frame = frame
+                    trials[event.trial].reward_volume_ul = event.volume_ul
+                    owed += _paid(event.reward, time_s=time_s, lick_time_s=None)
+                case SessionEnded():
+                    return trials, event
+                case _:
+                    pass
+    return trials, None
+
+
+def _paid(reward: int, *, time_s: float, lick_time_s: float | None) -> list[InputEvent]:
+    return [
+        RewardFired(
+            reward=reward,
+            path=RewardPath.SOFTWARE if lick_time_s else RewardPath.COMMANDED,
+            time_s=time_s,
+            lick_time_s=lick_time_s,
+        ),
+        RewardConfirmed(reward=reward, time_s=time_s, open_s=_OPEN_S),
+    ]
+
+
+_MOMENTS = ("start", "abort", "change", "reward", "end")
+
+
+def _moments(recorded: RecordedTrial, ours: OurTrial) -> Iterable[tuple[str, int, int]]:
+    yield "start", recorded.start_frame, ours.start_frame
+    yield "abort", recorded.abort_frame, ours.abort_frame
+    yield "change", recorded.change_frame, ours.change_frame
+    yield "reward", recorded.rewards[0][0] if recorded.rewards else -1, ours.reward_frame
+    yield "end", recorded.end_frame, ours.end_frame
+
+
+def _off_refreshes(recorded: list[RecordedTrial], ours: list[OurTrial], refreshes: IntArray) -> dict[str, Counter[int]]:
+    off: dict[str, Counter[int]] = {what: Counter() for what in _MOMENTS}
+    for theirs, mine in zip(recorded, ours, strict=False):
+        for what, frame, our_frame in _moments(theirs, mine):
+            if frame >= 0 and our_frame >= 0:
+                off[what][int(refreshes[our_frame] - refreshes[frame])] += 1
+    return off
+
+
+def _differences(recording: Recording, ours: list[OurTrial], refreshes: IntArray) -> list[Difference]:
+    differences = []
+    for number, (theirs, mine) in enumerate(zip(recording.trials, ours, strict=False)):
+        reason = _reason(recording, theirs)
+        if theirs.outcome is not mine.outcome:
+            differences.append(Difference(number, "outcome", theirs.outcome.value, mine.outcome.value, reason))
+        paid_ul = sum(volume_ul for _, volume_ul in theirs.rewards)
+        if abs(paid_ul - mine.reward_volume_ul) > 1e-6:
+            differences.append(Difference(number, "water", f"{paid_ul:g} uL", f"{mine.reward_volume_ul:g} uL", reason))
+        for what, frame, our_frame in _moments(theirs, mine):
+            if (frame >= 0) != (our_frame >= 0):
+                if what != "reward":  # told as water
+                    differences.append(Difference(number, what, _frame(frame), _frame(our_frame), ""))
+            elif frame >= 0 and abs(int(refreshes[our_frame] - refreshes[frame])) > TOLERANCE_REFRESHES:
+                differences.append(Difference(number, what, _frame(frame), _frame(our_frame), ""))
+    for number in range(min(len(recording.trials), len(ours)), max(len(recording.trials), len(ours))):
+        has = "one trial more"
+        more = len(ours) > len(recording.trials)
+        differences.append(Difference(number, "trial", "none" if more else has, has if more else "none", ""))
+    return differences
+
+
+def _reason(recording: Recording, theirs: RecordedTrial) -> str:
+    """Return why an outcome may differ, where a rule of ours is meant to."""
+    low_s, high_s = recording.params["response_window"]
+    times_s = recording.frame_times_s
+    if theirs.change_frame < 0:
+        return ""
+    latencies_s = [
+        float(times_s[f] - times_s[theirs.change_frame]) for f in theirs.lick_frames if f >= theirs.change_frame
+    ]
+    if theirs.outcome is Outcome.FALSE_ALARM and latencies_s and latencies_s[0] < low_s:
+        return (
+            f"camstim counts a lick {latencies_s[0]:.4f} s after the sham change as a false alarm; "
+            f"before {low_s:g} s a lick neither aborts nor answers"
+        )
+    if theirs.outcome is Outcome.HIT and latencies_s and not any(low_s <= s <= high_s for s in latencies_s):
+        return (
+            f"camstim paid a lick {theirs.answer_s:.4f} s after the change by its own clock; "
+            f"the window closes at {high_s:g} s"
+        )
+    return ""
+
+
+def _frame(frame: int) -> str:
+    return "none" if frame < 0 else f"frame {frame}"
+
+
+__all__ = ["Comparison", "Difference", "OurTrial", "replay_camstim"]

@@ -1,0 +1,115 @@
+"""A recorded camstim session: read without running code, and run again through our task."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rig.cli import app
+from rig.records.camstim import CamstimError
+from rig.records.camstim.reader import Recording, read_camstim
+from rig.records.camstim.replay import Comparison, replay_camstim
+from stages.events import EndReason, Outcome
+from tests.builders import SHARED
+
+RECORDED = SHARED / "real" / "allen" / "example_stimulus.pkl.gz"
+needs_recording = pytest.mark.skipif(not RECORDED.exists(), reason="the recorded session is not beside the checkout")
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    return read_camstim(RECORDED)
+
+
+@pytest.fixture(scope="module")
+def compared(recording: Recording) -> Comparison:
+    return replay_camstim(recording)
+
+
+@needs_recording
+def test_the_recording_is_what_the_fact_sheet_says(recording: Recording) -> None:
+    outcomes = [trial.outcome for trial in recording.trials]
+    counts = {outcome: outcomes.count(outcome) for outcome in Outcome}
+    assert counts == {
+        Outcome.ABORTED: 838,
+        Outcome.HIT: 81,
+        Outcome.MISS: 13,
+        Outcome.CORRECT_REJECT: 10,
+        Outcome.FALSE_ALARM: 6,
+        Outcome.AUTO_REWARDED: 5,
+        Outcome.INCOMPLETE: 0,
+    }
+    assert (len(recording.frame_times_s), len(recording.lick_frames)) == (270_072, 2_908)
+    assert sum(len(trial.rewards) for trial in recording.trials) == 86
+    assert sum(volume_ul for trial in recording.trials for _, volume_ul in trial.rewards) == pytest.approx(592.0)
+    assert len(recording.onset_frames) == len(recording.off_frames) == 4_789
+    assert len(recording.images) == 8
+
+
+@needs_recording
+def test_every_start_abort_change_and_end_falls_on_the_recorded_refresh(compared: Comparison) -> None:
+    assert len(compared.trials) == 953
+    off = compared.off_refreshes
+    assert dict(off["start"]) == {0: 953}
+    assert dict(off["abort"]) == {0: 838}
+    assert dict(off["change"]) == {0: 115}
+    assert set(off["end"]) <= {-1, 0, 1}
+    assert sum(off["end"].values()) == 953
+    assert set(off["reward"]) <= {-1, 0, 1}
+
+
+@needs_recording
+def test_outcomes_and_rewards_agree_but_for_two_trials_with_their_reasons(compared: Comparison) -> None:
+    assert {difference.trial for difference in compared.differences} == {776, 807}
+    assert compared.unexplained == []
+    outcomes = {d.trial: (d.camstim, d.ours) for d in compared.differences if d.what == "outcome"}
+    assert outcomes == {776: ("false_alarm", "correct_reject"), 807: ("hit", "miss")}
+    assert sum(trial.reward_frame >= 0 for trial in compared.trials) == 85
+    assert compared.ended is not None
+    assert compared.ended.reason is EndReason.TIME
+
+
+@needs_recording
+def test_the_command_says_so_and_succeeds() -> None:
+    result = CliRunner().invoke(app, ["replay", "--camstim", str(RECORDED)])
+    assert result.exit_code == 0, result.output
+    assert "Trial 776" in result.output
+    assert "Trial 807" in result.output
+    assert "953" in result.output
+
+
+class _Spell:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch cast",)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"not a pickle", "is no pickle"),
+        (gzip.compress(b"nor this"), "is no pickle"),
+        (b"\x1f\x8bbroken", "is no pickle"),
+        (b"", "is no pickle"),
+        (pickle.dumps({"items": {}}), "has not the parts of a camstim session"),
+        (pickle.dumps([1, 2]), "has not the parts of a camstim session"),
+        (pickle.dumps(_Spell()), "which no camstim session needs"),
+    ],
+    ids=["text", "zipped text", "torn gzip", "empty", "no behavior", "a list", "a pickle that runs a program"],
+)
+def test_what_is_no_camstim_session_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "session.pkl"
+    file.write_bytes(content)
+    with pytest.raises(CamstimError, match=what):
+        read_camstim(file)
+    assert not (tmp_path / "cast").exists()
+    result = CliRunner().invoke(app, ["replay", "--camstim", str(file)])
+    assert result.exit_code == 1
+    assert what in " ".join(result.output.split())
