@@ -299,9 +299,9 @@ def wheel_turns_forwards(s: Session) -> Found:
 
 @rule("validate_licks")
 def a_mouse_that_licks_is_heard(s: Session) -> Found:
-    """There are licks if the mouse is one that licks."""
+    """There are licks if the mouse is one that licks, and none with the spout retracted."""
     if s.licks:
-        yield held(bool(s.ran.all(Lick)), "no lick")
+        yield held(bool(s.ran.all(Lick)) is not s.p.passive, f"{len(s.ran.all(Lick))} licks")
 
 
 @rule("validate_minimal_dropped_frames")

@@ -47,6 +47,8 @@ class SimulatedCard:
         The host time of the first flip; faults count from it.
     sink
         Where all edges go, or None to keep none.
+    spout_in_reach
+        Whether a lick at a host time reaches the spout; without it, every one does.
     gather_lag_s
         How far behind the clock ``flush`` stays: where another thread calls it, the loop must have had time
         to read the licks before.
@@ -64,6 +66,7 @@ class SimulatedCard:
         start_host_s: float,
         faults: Faults,
         sink: EdgeSink | None,
+        spout_in_reach: Callable[[float], bool] = lambda _: True,
         gather_lag_s: float = 0.0,
     ) -> None:
         self.clock = clock
@@ -71,6 +74,7 @@ class SimulatedCard:
         self.mouse = mouse
         self.faults = faults
         self.start_host_s = start_host_s
+        self.spout_in_reach = spout_in_reach
         self._sink = sink
         self._gather_lag_s = gather_lag_s
         self._quiet_until_s = start_host_s  # no lick that has not been read lies before this: set by the loop's thread
@@ -170,7 +174,7 @@ class SimulatedCard:
             return ()
         while (lick_s := mouse.next_lick_s()) <= now_s:
             contact_s = mouse.take_lick()
-            if lick_s >= self._stuck_at_s:
+            if lick_s >= self._stuck_at_s or not self.spout_in_reach(lick_s):
                 continue
             ticks = self.toggle(Line.LICK_SENSOR, host_s=lick_s)
             self._lick_edges.append(Edge(ticks, rising=True))

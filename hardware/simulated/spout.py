@@ -23,6 +23,7 @@ class SimulatedSpout:
         self._position = "retracted"
         self._target = "retracted"
         self._arrives_s = math.inf
+        self._in_reach_s = (math.inf, math.inf)  # since when, until when
 
     def open(self) -> Identity:
         """Say what is simulated."""
@@ -41,12 +42,23 @@ class SimulatedSpout:
 
     def move(self, *, position: str) -> None:
         """See ``Spout.move``."""
+        now_s = self._clock.now_s()
         self._target = position
-        self._arrives_s = math.inf if self._stuck else self._clock.now_s() + TRAVEL_S
+        self._arrives_s = math.inf if self._stuck else now_s + TRAVEL_S
+        since_s, until_s = self._in_reach_s
+        if position != "at_mouse":
+            self._in_reach_s = since_s, min(until_s, now_s)
+        elif until_s < math.inf or since_s > now_s:
+            self._in_reach_s = self._arrives_s, math.inf
 
     def where(self) -> str:
         """See ``Spout.where``."""
         return self._position
+
+    def in_reach(self, host_s: float) -> bool:
+        """Return whether a tongue reaches the spout: from its arrival at the mouse until it sets out again."""
+        since_s, until_s = self._in_reach_s
+        return since_s <= host_s < until_s
 
     def poll(self) -> Sequence[SpoutReport]:
         """See ``Spout.poll``."""

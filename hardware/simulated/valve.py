@@ -170,7 +170,8 @@ class SimulatedValve:
             card.toggle(Line.REWARD_ECHO, host_s=self._echo_falls_s)
             report = PulseReport(reward, PulseOutcome.CONFIRMED, ticks=ticks, open_s=open_s)
             heapq.heappush(self._coming, (host_s + open_s, self.n_pulses, report))
-            card.mouse.drink(host_s=host_s)
+            if card.spout_in_reach(host_s):
+                card.mouse.drink(host_s=host_s)
         return True
 
     def _next_due_s(self) -> float:

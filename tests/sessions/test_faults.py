@@ -14,6 +14,7 @@ from hardware.events import ClockFitted, DeviceIdentified, Finding, Verdict
 from hardware.lines import Line
 from hardware.simulated.card import SimulatedCard
 from hardware.simulated.mice import MouseKind
+from hardware.simulated.spout import SimulatedSpout
 from rig.log.replay import replay
 from rig.log.writer import MemoryLog
 from rig.session.assemble import assembled
@@ -97,7 +98,22 @@ def test_with_the_spout_retracted_no_water_is_given_in_any_way_and_it_is_said() 
     assert [e for e in ran.all(RewardFired) if e.time_s > 41.0], "water again with the spout at the mouse"
 
 
-def test_a_hit_with_the_spout_retracted_is_a_hit_without_water() -> None:
+def test_no_lick_reaches_a_spout_that_has_been_retracted() -> None:
+    commands = [
+        command("spout", at_s=10.0, position="retracted"),
+        command("spout", at_s=20.0, position="at_mouse"),
+        command("spout", at_s=40.0, position="retracted"),
+        command("spout", at_s=40.5, position="at_mouse"),
+    ]
+    ran = run(stage(task_duration_min=1.0), kind=MouseKind.ALWAYS, commands=commands)
+    licks_s = [event.time_s for event in ran.all(Lick)]
+    away_s = [(0.0, 1.0), (10.0, 21.0), (40.0, 41.5)]
+    assert not [lick_s for lick_s in licks_s if any(low + 0.05 < lick_s < high for low, high in away_s)]
+    assert len(licks_s) == pytest.approx(2 * (ran.ended.time_s - sum(high - low for low, high in away_s)), abs=4)
+
+
+def test_a_hit_with_the_spout_retracted_is_a_hit_without_water(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SimulatedSpout, "in_reach", lambda *_: True)  # a mouse with a long tongue
     commands = [command("spout", at_s=1.5, position="retracted")]
     ran = run(stage(warm_up_trials=0), commands=commands)
     assert Outcome.HIT in {event.outcome for event in ran.all(TrialOutcome)}

@@ -97,7 +97,7 @@ def blocks(ran: Ran) -> list[BlockKind]:
 @pytest.mark.parametrize(
     ("lick_after_change_s", "go", "catch"),
     [
-        (-3.0, ABORTED, ABORTED),  # an early lick
+        (-2.0, ABORTED, ABORTED),  # an early lick
         (-0.020, ABORTED, ABORTED),  # the last flip before the change sees it
         (-0.005, MISS, CORRECT_REJECT),  # seen with the change flip: counts after the change, earns nothing
         (0.010, MISS, CORRECT_REJECT),  # the first 150 ms neither abort nor earn

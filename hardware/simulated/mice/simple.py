@@ -1,57 +1,15 @@
-"""Model mice: told what they see and when they drink, they say when they will lick and how they run.
-
-A mouse draws lick *times*, never a chance per refresh, so that a session can jump to the next lick.
-Host times throughout.
-"""
+"""Mice whose answers are known beforehand: they try a rig, not a theory of mice."""
 
 from __future__ import annotations
 
 import heapq
 import math
-from enum import StrEnum
-from typing import Protocol
 
 import numpy as np
 
 from hardware.arrays import FloatArray
+from hardware.simulated.mice.protocol import CONTACT_S, GRAY_IDENTITY, MOVIE_IDENTITY, SHORTEST_INTERVAL_S
 
-GRAY_IDENTITY = "gray"
-"""What the mouse is told when it sees no stimulus."""
-
-
-class MouseKind(StrEnum):
-    """The model mice there are."""
-
-    PERFECT = "perfect"
-    """Answers every change, never licks otherwise."""
-    NEVER = "never"
-    """Never licks."""
-    ALWAYS = "always"
-    """Licks every half second whatever it sees."""
-
-
-class ModelMouse(Protocol):
-    """What a simulated rig asks of a mouse."""
-
-    def see(self, *, host_s: float, identity: str) -> None:
-        """Take note of what has just come on the screen (``gray`` between flashes)."""
-
-    def drink(self, *, host_s: float) -> None:
-        """Take note of water at the spout."""
-
-    def next_lick_s(self) -> float:
-        """Return the time of the next lick as things stand, or infinity."""
-
-    def take_lick(self) -> float:
-        """Make that lick; return how long the tongue touches the spout, in seconds."""
-
-    def distance_cm(self, host_s: FloatArray) -> FloatArray:
-        """Return the distance run at the wheel's rim since time 0, shape (n,)."""
-
-
-SHORTEST_INTERVAL_S = 0.06
-"""Real mice lick no faster than every 0.083 s (MOUSE_FACTS C); the line needs its contact to end."""
-CONTACT_S = 0.03
 BOUT_INTERVAL_S = 0.15
 """Between licks of a drinking bout: 0.15 +- 0.02 s (MOUSE_FACTS E, parameter 10)."""
 BOUT_LICKS = 11
@@ -59,10 +17,12 @@ BOUT_LICKS = 11
 REACTION_S = 0.42
 """Mean time from change to first lick (TASK_FACTS 1.3: 0.419 s in the recorded session)."""
 REACTION_SD_S = 0.05
+LATE_S = (0.05, 1.5)
+"""The late mouse answers between this long after the window's close and this long after the change."""
 KNOT_S = 0.1
 """Between these the mouse runs evenly; its waves are 2 s and longer."""
 RUNNING_CM_S = 15.0
-"""Mean speed of the mice that run (MOUSE_FACTS E: 16-32 cm/s in 7 of 12)."""
+"""Mean speed, between the two groups of mice that there are (MOUSE_FACTS E)."""
 
 
 class _Mouse:
@@ -97,15 +57,15 @@ class _Mouse:
             heapq.heappop(self._licks)
         return CONTACT_S
 
-    def distance_cm(self, host_s: FloatArray) -> FloatArray:
+    def distance_cm(self, time_s: FloatArray) -> FloatArray:
         """See ``ModelMouse.distance_cm``: the integral of the waves, in closed form at every knot."""
-        if not len(host_s):
-            return host_s
-        first, last = math.floor(host_s[0] / KNOT_S), math.ceil(host_s[-1] / KNOT_S)
+        if not len(time_s):
+            return time_s
+        first, last = math.floor(time_s[0] / KNOT_S), math.ceil(time_s[-1] / KNOT_S)
         knots_s = np.arange(first, last + 1) * KNOT_S
         w = 2 * math.pi / self._periods_s
         waves = (np.cos(np.outer(knots_s, w) + self._phases) - np.cos(self._phases)) @ (self._amplitudes / w)
-        distance: FloatArray = np.interp(host_s, knots_s, RUNNING_CM_S * knots_s - waves)
+        distance: FloatArray = np.interp(time_s, knots_s, RUNNING_CM_S * knots_s - waves)
         return distance
 
     def _will_lick(self, host_s: float) -> None:
@@ -122,11 +82,10 @@ class PerfectMouse(_Mouse):
 
     def see(self, *, host_s: float, identity: str) -> None:
         """Remember what is shown; answer if it is not what was shown before."""
-        if identity == GRAY_IDENTITY:
+        if identity in (GRAY_IDENTITY, MOVIE_IDENTITY):
             return
         if self._identity not in (None, identity):
-            reaction_s = min(max(self._rng.normal(REACTION_S, REACTION_SD_S), 0.2), 0.7)
-            self._will_lick(host_s + reaction_s)
+            self._will_lick(host_s + self._reaction_s())
         self._identity = identity
 
     def drink(self, *, host_s: float) -> None:
@@ -134,6 +93,22 @@ class PerfectMouse(_Mouse):
         intervals_s = np.clip(self._rng.normal(BOUT_INTERVAL_S, 0.02, BOUT_LICKS), 0.09, 0.25)
         for lick_s in (host_s + np.cumsum(intervals_s)).tolist():
             self._will_lick(lick_s)
+
+    def _reaction_s(self) -> float:
+        return float(min(max(self._rng.normal(REACTION_S, REACTION_SD_S), 0.2), 0.7))
+
+
+class LateMouse(PerfectMouse):
+    """Notices every change but answers when the response window has closed."""
+
+    def __init__(self, rng: np.random.Generator, *, window_closes_s: float) -> None:
+        super().__init__(rng)
+        after_s, latest_s = LATE_S
+        self._earliest_s = window_closes_s + after_s
+        self._latest_s = max(latest_s, self._earliest_s)
+
+    def _reaction_s(self) -> float:
+        return float(self._rng.uniform(self._earliest_s, self._latest_s))
 
 
 class NeverMouse(_Mouse):
@@ -161,14 +136,3 @@ class ScriptedMouse(_Mouse):
     def __init__(self, rng: np.random.Generator, *, lick_times_s: list[float]) -> None:
         super().__init__(rng)
         self._licks = sorted(lick_times_s)
-
-
-def make_mouse(kind: MouseKind, rng: np.random.Generator, *, start_host_s: float) -> ModelMouse:
-    """Return a model mouse of a kind, put on the wheel at a host time."""
-    match kind:
-        case MouseKind.PERFECT:
-            return PerfectMouse(rng)
-        case MouseKind.NEVER:
-            return NeverMouse(rng)
-        case MouseKind.ALWAYS:
-            return AlwaysMouse(rng, start_host_s=start_host_s)
