@@ -39,7 +39,7 @@ from rig.session.assemble import SessionPlan, folder_name, refuse_misfits
 from rig.session.control import ControlError, Request, Running, Stage, ask, running_sessions
 from rig.session.process import start_process
 from stages.events import EndReason, SpoutPosition, Verb
-from stages.parameters import StageParameters
+from stages.parameters import StageParameters, SweepParameters
 
 app = typer.Typer(
     help="Run the Visual Behavior change-detection experiment, on a rig or simulated.",
@@ -165,14 +165,20 @@ def _told(s: Summary) -> str:
     )
 
 
-def _length_s(p: StageParameters) -> float:
+def _length_s(p: StageParameters | SweepParameters) -> float:
     movie_s = p.movie.n_frames * p.movie.n_repeats / p.movie.frame_rate_hz if p.movie is not None else 0.0
-    return p.gray_before_s + p.task_duration_min * 60 + p.gray_after_s + movie_s
+    task_s = p.sweep.length_s if isinstance(p, SweepParameters) else p.task_duration_min * 60
+    return p.gray_before_s + task_s + p.gray_after_s + movie_s
 
 
-def _with_minutes(p: StageParameters, minutes: float | None) -> StageParameters:
+def _with_minutes(p: StageParameters | SweepParameters, minutes: float | None) -> StageParameters | SweepParameters:
     if minutes is None:
         return p
+    if isinstance(p, SweepParameters):
+        what = (
+            f"{p.stage} is a sweep and takes {p.sweep.length_s / 60:.1f} min; for another length change its n_repeats"
+        )
+        raise ConfigError([Problem("--minutes", 0, "", what)])
     if not 0 < minutes < math.inf:
         raise ConfigError([Problem("--minutes", 0, "", f"{minutes:g} is no length of a task; give minutes above 0")])
     return p.model_copy(update={"task_duration_min": minutes})
@@ -376,7 +382,7 @@ def validate(
     rigs = [config for _, config in loaded if isinstance(config, RigConfig)] or [load_rig("simulated")]
     for path, config in loaded:
         try:
-            if isinstance(config, StageParameters):
+            if isinstance(config, StageParameters | SweepParameters):
                 image_names(config)
                 for rig in rigs:
                     refuse_misfits(config, rig)
@@ -390,10 +396,12 @@ def validate(
 
 @app.command()
 def stages() -> None:
-    """List the stages and rigs that ship with the program."""
-    for kind in ("stages", "rigs"):
+    """List the stages, rigs and image sets that ship with the program."""
+    for kind in ("stages", "rigs", "image_sets"):
         for name in shipped(kind):
-            out.print(f"{kind[:-1]}  {name}", markup=False)
+            out.print(f"{kind[:-1].replace('_', ' ')}  {name}", markup=False)
+    sets = ", ".join(shipped("image_sets"))
+    out.print(f"Stages with images take any set by its letter in their name ({sets}): OPHYS_1_images_G.", markup=False)
 
 
 @app.command()

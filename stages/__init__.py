@@ -23,6 +23,7 @@ Where to find a rule
     ``cadence``     when a flash comes on and goes off; pauses keep the grid
     ``draws``       change times, catch trials, the image walk, repeats after aborts, auto rewards
     ``omissions``   which flashes may be left out
+    ``sweep``       a stage without trials: patches in random order, in the task's place
     ``trial``       the automaton of one trial: phases, table of transitions
     ``rewards``     the ledger: at most one task reward a trial
     ``session``     blocks, pause, stop, limits, commands, faults and their policies

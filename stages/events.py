@@ -38,10 +38,12 @@ class Outcome(StrEnum):
 
 
 class BlockKind(StrEnum):
-    """The blocks of a session, in the order a session has them; ``pause`` may come inside the task."""
+    """The blocks of a session, in the order a session has them: ``task`` or ``sweep``, and ``pause`` inside it."""
 
     GRAY_BEFORE = "gray_before"
     TASK = "task"
+    SWEEP = "sweep"
+    """In the task's place: patches are shown, there are no trials."""
     PAUSE = "pause"
     GRAY_AFTER = "gray_after"
     MOVIE = "movie"

@@ -1,12 +1,13 @@
 """What is on the screen during the task: planned one flip ahead, observed on the flip that showed it.
 
-Two siblings, one interface. ``FlashedStimulus`` lays flashes on the grid; ``StaticStimulus`` keeps the
-stimulus on and changes it after a number of refreshes. ``plan`` says what the next flip shows,
-``observe`` what the last flip has shown.
+Siblings, one interface. ``FlashedStimulus`` lays flashes on the grid (as a sweep without a task does, see
+``stages.sweep``: ``OnGrid`` is what they share); ``StaticStimulus`` keeps the stimulus on and changes it
+after a number of refreshes. ``plan`` says what the next flip shows, ``observe`` what the last flip has shown.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
@@ -45,15 +46,18 @@ class TaskStimulus(Protocol):
     def is_gray(self) -> bool:
         """Whether the screen shows gray and nothing is about to change that."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will ever come any more; what goes on for as long as the task does never is."""
 
-class FlashedStimulus:
-    """Flashes on the grid."""
 
-    def __init__(self, *, lay: Callable[[int], Grid], omissions: Omissions, trial: TrialAutomaton) -> None:
+class OnGrid(ABC):
+    """Flashes on the grid, whatever they are: planned one flip ahead, lost if the screen stands still."""
+
+    def __init__(self, *, lay: Callable[[int], Grid], n_flashes: int = NEVER) -> None:
         """``lay`` returns the grid, given the refresh on which the first flash may come."""
         self._lay = lay
-        self._omissions = omissions
-        self._trial = trial
+        self._n_flashes = n_flashes
         self._grid = lay(NEVER)
         self._k = 0
         self._onset = NEVER  # of grid point _k
@@ -86,8 +90,6 @@ class FlashedStimulus:
                     off_refresh=self._off_refresh,
                 )
             )
-        if planned.change and self._trial.state.phase is Phase.BEFORE_CHANGE:
-            self._trial.change_shown(refresh=refresh, time_s=time_s, out=out)
         return True
 
     @property
@@ -113,11 +115,21 @@ class FlashedStimulus:
     def is_gray(self) -> bool:  # noqa: D102
         return self._stimulus == GRAY and self._planned is None
 
+    @property
+    def is_over(self) -> bool:  # noqa: D102
+        return self._flash + 1 >= self._n_flashes and self.is_gray
+
+    @abstractmethod
+    def _next(self) -> tuple[int, bool, bool]:
+        """Return stimulus of flash number ``self._flash``, whether it is omitted, whether a change falls on it."""
+
     def _go_to(self, k: int) -> None:
-        self._k, self._onset = k, self._grid.onset(k)
+        self._k = k
+        self._onset = self._grid.onset(k) if self._flash + 1 < self._n_flashes else NEVER
 
     def _plan_flash(self, refresh: int, out: list[Event]) -> None:
-        for _ in range(self._grid.still_showable(refresh) - self._k):
+        n_lost = self._grid.still_showable(refresh) - self._k
+        for _ in range(min(n_lost, self._n_flashes - self._flash - 1)):
             self._flash += 1
             self._go_to(self._k + 1)
             out.append(FlashLost(flash=self._flash))
@@ -127,6 +139,33 @@ class FlashedStimulus:
         off_refresh = self._grid.off(self._k)
         self._flash += 1
         self._go_to(self._k + 1)
+        stimulus, omitted, change = self._next()
+        self._planned = FlashPlanned(
+            flash=self._flash, refresh=onset, stimulus=stimulus, omitted=omitted, change=change
+        )
+        out.append(self._planned)
+        if not omitted:
+            self._stimulus, self._off_refresh = stimulus, off_refresh
+
+
+class FlashedStimulus(OnGrid):
+    """The trials' stimulus: it flashes until the change, then the other one does."""
+
+    def __init__(self, *, lay: Callable[[int], Grid], omissions: Omissions, trial: TrialAutomaton) -> None:
+        super().__init__(lay=lay)
+        self._omissions = omissions
+        self._trial = trial
+
+    def observe(self, *, refresh: int, time_s: float, out: list[Event]) -> bool:  # noqa: D102
+        planned = self._planned
+        if planned is None:
+            return False
+        super().observe(refresh=refresh, time_s=time_s, out=out)
+        if planned.change and self._trial.state.phase is Phase.BEFORE_CHANGE:
+            self._trial.change_shown(refresh=refresh, time_s=time_s, out=out)
+        return True
+
+    def _next(self) -> tuple[int, bool, bool]:
         state, draws = self._trial.state, self._trial.draws
         change_flash = NEVER
         if state.phase is Phase.BEFORE_CHANGE and state.draw is not None:
@@ -136,12 +175,7 @@ class FlashedStimulus:
         if change and state.draw is not None:
             stimulus = state.draw.change_stimulus
         omitted = self._omissions.draw(is_change=change, next_is_change=self._flash + 1 >= change_flash)
-        self._planned = FlashPlanned(
-            flash=self._flash, refresh=onset, stimulus=stimulus, omitted=omitted, change=change
-        )
-        out.append(self._planned)
-        if not omitted:
-            self._stimulus, self._off_refresh = stimulus, off_refresh
+        return stimulus, omitted, change
 
 
 class StaticStimulus:
@@ -211,6 +245,10 @@ class StaticStimulus:
     @property
     def is_gray(self) -> bool:  # noqa: D102
         return self._stimulus == GRAY
+
+    @property
+    def is_over(self) -> bool:  # noqa: D102
+        return False
 
     def _change_refresh(self) -> int:
         state = self._trial.state

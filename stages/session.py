@@ -1,9 +1,10 @@
 """The session around the trials: blocks, pause, stop, limits, commands, faults.
 
-    gray_before -> task (<-> pause) -> gray_after -> movie
+    gray_before -> task or sweep (<-> pause) -> gray_after -> movie
 
 Rules
-    * Limits (duration, volume) are judged at the end of a trial; the closing blocks follow.
+    * Limits (duration, volume) are judged at the end of a trial; the closing blocks follow. A sweep without
+      trials is over when all of it has been shown.
     * *Pause* may be asked any time and acts when the trial has ended: gray, a block of its own, the
       task's clock stands, the grid of flashes stays where it is.
     * *Stop* acts when the trial has ended and runs the closing blocks; *stop-now* cuts everything.
@@ -73,6 +74,7 @@ class Session:
         stimulus: TaskStimulus,
         ledger: Ledger,
         movie: tuple[int, NaturalMovie] | None,
+        task_block: BlockKind = BlockKind.TASK,
         policies: Mapping[str, FaultPolicy],
         valve_range_ul: tuple[float, float],
     ) -> None:
@@ -82,6 +84,7 @@ class Session:
         self._stimulus = stimulus
         self._ledger = ledger
         self._movie = movie
+        self._task_block = task_block
         self._policies = policies
         self._valve_range_ul = valve_range_ul
 
@@ -114,7 +117,7 @@ class Session:
     @property
     def may_start_trial(self) -> bool:
         """Whether a trial may begin on a flip that a trial may begin on."""
-        in_task = self.block is BlockKind.TASK and self._end is None and self._pause_asked_by is None
+        in_task = self.block is self._task_block and self._end is None and self._pause_asked_by is None
         return in_task and not self._water_is_out
 
     def advance(self, *, refresh: int, time_s: float, trial_ended: bool, out: list[Event]) -> None:
@@ -122,12 +125,12 @@ class Session:
         if self.block is None:
             self._begin(refresh, time_s, out)
         is_due = refresh >= self._block_ends or refresh >= self._cut_refresh
-        if not (trial_ended or is_due or self._is_asked or self._water_is_out):
+        if not (trial_ended or is_due or self._is_asked or self._water_is_out or self._stimulus.is_over):
             return
         if self._cut_now:
             self._cut(time_s, out)
             return
-        if self.block is BlockKind.TASK:
+        if self.block is self._task_block:
             self._judge_limits(refresh, time_s, trial_ended, out)
         moved = True
         while moved and self.ended is None:
@@ -157,7 +160,7 @@ class Session:
         if self.block in _CLOSING:
             return ends
         due = self._stimulus.due_refresh(refresh=refresh, running=self._is_running)
-        if self.block is BlockKind.TASK:
+        if self.block is self._task_block:
             if not self._is_running:  # what was asked for may come with any flip now
                 return refresh + 1
             return min(due, self._cut_refresh)
@@ -310,15 +313,17 @@ class Session:
     def _running(self) -> bool:
         """Return whether new stimuli of the task may come."""
         if self._end is None and self._pause_asked_by is None:
-            return self.block is BlockKind.TASK or self.block is BlockKind.GRAY_BEFORE
-        if self._end is not None or self.block not in (BlockKind.GRAY_BEFORE, BlockKind.TASK):
-            return self._end is not None and self.block is BlockKind.TASK and not self._trial.waiting
+            return self.block is self._task_block or self.block is BlockKind.GRAY_BEFORE
+        if self._end is not None or self.block not in (BlockKind.GRAY_BEFORE, self._task_block):
+            return self._end is not None and self.block is self._task_block and not self._trial.waiting
         return self._pause_asked_by is None or not (self._trial.waiting or self.block is BlockKind.GRAY_BEFORE)
 
     def _judge_limits(self, refresh: int, time_s: float, trial_ended: bool, out: list[Event]) -> None:
         if not trial_ended and not self._trial.waiting and refresh >= self._cut_refresh:
             self._trial.cut(time_s=time_s, out=out)
             trial_ended = True
+        if self._end is None and self._stimulus.is_over:
+            self._end = (EndReason.TIME, "task", f"all {self._stimulus.flash + 1} patches of the sweep are over")
         if self._end is None and (trial_ended or self._water_is_out):
             if trial_ended and refresh >= self._task_ends:
                 self._end = (EndReason.TIME, "task", f"{self._p.task_duration_min:g} min of task are over")
@@ -339,10 +344,10 @@ class Session:
                 self._block_ends = NEVER
                 self._let_task_end(refresh + self._task_refreshes)
                 self._leave(time_s, out)
-                self._enter(BlockKind.TASK, time_s, out)
-            case BlockKind.TASK if self._end is not None and quiet:
+                self._enter(self._task_block, time_s, out)
+            case self._task_block if self._end is not None and quiet:
                 self._close(refresh, time_s, out)
-            case BlockKind.TASK if self._pause_asked_by is not None and quiet:
+            case self._task_block if self._pause_asked_by is not None and quiet:
                 self._pause_began = refresh
                 out.append(Paused(who=self._pause_asked_by))
                 self._pause_asked_by = None
@@ -356,7 +361,7 @@ class Session:
                 self._let_task_end(self._task_ends + refresh - self._pause_began)
                 self._stimulus.skip_to(refresh=refresh + 1)
                 self._leave(time_s, out)
-                self._enter(BlockKind.TASK, time_s, out)
+                self._enter(self._task_block, time_s, out)
             case BlockKind.GRAY_AFTER if refresh >= self._block_ends:
                 self._leave(time_s, out)
                 if self._movie is None:
@@ -403,6 +408,8 @@ class Session:
             out.append(BlockEnded(block=self.block, time_s=time_s))
 
     def _when(self) -> str:
+        if self._task_block is BlockKind.SWEEP and not self._stimulus.is_gray:
+            return "when the patch that is on has gone"
         return "at once" if self._trial.waiting else f"when trial {self._trial.state.number} has ended"
 
     def _ask_pause(self, who: str) -> tuple[str | None, str]:

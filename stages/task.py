@@ -18,6 +18,7 @@ from stages.cadence import Cadence
 from stages.draws import TrialDraws
 from stages.events import (
     Action,
+    BlockKind,
     CommandReceived,
     DeviceFault,
     DeviceRecovered,
@@ -38,13 +39,14 @@ from stages.events import (
 )
 from stages.flashes import GRAY, FlashedStimulus, StaticStimulus, TaskStimulus
 from stages.omissions import Omissions
-from stages.parameters import Flashed, Gratings, StageParameters
+from stages.parameters import Flashed, Gratings, Stage, StageParameters, SweepParameters, stage_of
 from stages.random import RandomStreams
 from stages.rewards import Ledger, RewardResult
 from stages.session import Session
+from stages.sweep import NoDraws, SweptStimulus, as_passive_stage, patches, shuffled
 from stages.timing import whole_refreshes
 from stages.trial import TrialAutomaton, TrialRules
-from stimuli.spec import Grating, Gray, NaturalImage, NaturalMovie, Stimulus
+from stimuli.spec import Gabor, Grating, Gray, NaturalImage, NaturalMovie, Stimulus
 
 _ACTIONS = frozenset((RewardArmed, RewardWithdrawn, RewardCommanded, SpoutCommanded))
 
@@ -73,16 +75,18 @@ class Outputs(msgspec.Struct, gc=False):
     finished: bool
 
 
-def stimuli_of(parameters: StageParameters, *, image_names: Sequence[str], refresh_hz: float) -> list[Stimulus]:
+def stimuli_of(parameters: Stage, *, image_names: Sequence[str], refresh_hz: float) -> list[Stimulus]:
     """Return the session's list of stimuli: gray first, then what changes, then the movie.
 
     Parameters
     ----------
     image_names
-        The names of the stage's image set in their order; ignored for gratings.
+        The names of the stage's image set in their order; ignored for gratings and sweeps.
     """
     stimuli: list[Stimulus] = [Gray()]
-    match parameters.stimulus:
+    match parameters.stimulus if isinstance(parameters, StageParameters) else parameters:
+        case SweepParameters() as sweep:
+            stimuli += patches(sweep)
         case Gratings() as gratings:
             stimuli += [
                 Grating(
@@ -140,7 +144,7 @@ class Task:
 
     def __init__(
         self,
-        parameters: StageParameters,
+        parameters: Stage,
         *,
         stimuli: Sequence[Stimulus],
         refresh_hz: float,
@@ -150,6 +154,11 @@ class Task:
         valve_range_ul: tuple[float, float] = (0.0, math.inf),
         parts: Parts | None = None,
     ) -> None:
+        if isinstance(parameters, SweepParameters):
+            parts = _swept(parameters, stimuli=stimuli, refresh_hz=refresh_hz, seed=seed)
+            parameters, task_block = as_passive_stage(parameters), BlockKind.SWEEP
+        else:
+            task_block = BlockKind.TASK
         rules = TrialRules.of(parameters, refresh_hz=refresh_hz, lick_latency_s=lick_latency_s)
         self.ledger = Ledger()
         make = parts or _drawn(parameters, stimuli=stimuli, refresh_hz=refresh_hz, seed=seed)
@@ -167,6 +176,7 @@ class Task:
             stimulus=self._stimulus,
             ledger=self.ledger,
             movie=(movie, movie_stimulus) if isinstance(movie_stimulus, NaturalMovie) and movie is not None else None,
+            task_block=task_block,
             policies=policies or {},
             valve_range_ul=valve_range_ul,
         )
@@ -176,7 +186,7 @@ class Task:
         """Return the task of a recorded session, as new, from its first event."""
         valve = started.rig_parameters["valve"]
         return cls(
-            StageParameters.model_validate(started.stage_parameters),
+            stage_of(started.stage_parameters),
             stimuli=started.stimuli,
             refresh_hz=started.refresh_hz,
             seed=started.seed,
@@ -218,9 +228,7 @@ class Task:
         actions = [event for event in out if type(event) in _ACTIONS] if out else ()
         return Outputs(self._frame, out, actions, self._due_refresh, self._due_s, session.ended is not None)  # type: ignore[arg-type]
 
-    def _sort(
-        self, inputs: Sequence[InputEvent], at: At, out: list[Event]
-    ) -> tuple[list[Lick], list[RewardResult]]:
+    def _sort(self, inputs: Sequence[InputEvent], at: At, out: list[Event]) -> tuple[list[Lick], list[RewardResult]]:
         """Return licks and results of rewards, whose turn comes later in the step; see to the rest at once."""
         session = self.session
         licks: list[Lick] = []
@@ -257,6 +265,21 @@ def _drawn(parameters: StageParameters, *, stimuli: Sequence[Stimulus], refresh_
                 )
             case _:
                 return trial, StaticStimulus(trial=trial)
+
+    return make
+
+
+def _swept(parameters: SweepParameters, *, stimuli: Sequence[Stimulus], refresh_hz: float, seed: int) -> Parts:
+    """Return the parts of a stage without trials: its patches, and an automaton that never starts."""
+    sweep = parameters.sweep
+    on = whole_refreshes(sweep.duration_s, refresh_hz=refresh_hz, field="sweep.duration_s")
+    off = whole_refreshes(sweep.gap_s, refresh_hz=refresh_hz, field="sweep.gap_s")
+    choices = [i for i, s in enumerate(stimuli) if isinstance(s, Gabor)]
+    order = shuffled(choices, n_repeats=sweep.n_repeats, streams=RandomStreams(seed))
+
+    def make(rules: TrialRules, ledger: Ledger) -> tuple[TrialAutomaton, TaskStimulus]:
+        trial = TrialAutomaton(rules, draws=NoDraws(), ledger=ledger)
+        return trial, SweptStimulus(lay=partial(Cadence, cycle=on + off, on=on), order=order)
 
     return make
 

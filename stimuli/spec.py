@@ -48,11 +48,26 @@ class NaturalMovie(msgspec.Struct, frozen=True, tag="natural_movie", kw_only=Tru
     refreshes_per_frame: int
 
 
-Stimulus = Gray | Grating | NaturalImage | NaturalMovie
+class Gabor(msgspec.Struct, frozen=True, tag="gabor", kw_only=True):
+    """A drifting sine grating behind a circular mask at one place of the screen; gray around it.
+
+    Azimuth and altitude are those of its middle, 0 and 0 the screen's; right and up are positive.
+    """
+
+    azimuth_deg: float
+    altitude_deg: float
+    orientation_deg: float
+    spatial_frequency_cpd: float
+    temporal_frequency_hz: float
+    diameter_deg: float
+    contrast: float
+
+
+Stimulus = Gray | Grating | NaturalImage | NaturalMovie | Gabor
 
 
 def label(stimulus: Stimulus) -> str:
-    """Return the name a table or a figure gives the stimulus (``gratings_90``, ``im065``)."""
+    """Return the name a table or a figure gives the stimulus (``gratings_90``, ``im065``, ``gabor_-40_10_45``)."""
     match stimulus:
         case Gray():
             return "gray"
@@ -60,6 +75,8 @@ def label(stimulus: Stimulus) -> str:
             return f"gratings_{stimulus.orientation_deg:g}"
         case NaturalImage() | NaturalMovie():
             return stimulus.name
+        case Gabor():
+            return f"gabor_{stimulus.azimuth_deg:g}_{stimulus.altitude_deg:g}_{stimulus.orientation_deg:g}"
 
 
 def identity(stimulus: Stimulus) -> str:

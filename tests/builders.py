@@ -23,16 +23,16 @@ from rig.records.folds import Folds
 from rig.session.assemble import SessionPlan, assembled
 from rig.session.control import ScriptedCommands
 from stages.events import Event, SessionEnded, SessionStarted
-from stages.parameters import StageParameters
+from stages.parameters import Stage, stage_of
 from stimuli.headless import RefreshTrain
 
-GRATINGS, IMAGES = "TRAINING_2_gratings_flashed", "OPHYS_1_images_A"
+GRATINGS, IMAGES, SWEEP = "TRAINING_2_gratings_flashed", "OPHYS_1_images_A", "OPHYS_7_receptive_field_mapping"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Recorded data for tests; stands beside the checkout where there is any."""
 
 
 @cache
-def _stage(name: str) -> StageParameters:
+def _stage(name: str) -> Stage:
     return load_stage(name)
 
 
@@ -41,10 +41,17 @@ def _rig(name: str) -> RigConfig:
     return load_rig(name)
 
 
-def stage(name: str = IMAGES, **changes: Any) -> StageParameters:
-    """A shipped stage, short, with some of its fields changed (and checked again)."""
-    short = {"task_duration_min": 0.5, "gray_before_s": 0.5, "gray_after_s": 0.5, "movie": None}
-    return StageParameters.model_validate({**_stage(name).model_dump(), **short, **changes})
+def stage(name: str = IMAGES, **changes: Any) -> Stage:
+    """A shipped stage, short, with some of its fields changed (and checked again).
+
+    Of a sweep it is 18 presentations in 4.5 s, and ``changes`` go to the fields of ``sweep`` where they are there.
+    """
+    fields = _stage(name).model_dump() | {"gray_before_s": 0.5, "gray_after_s": 0.5, "movie": None}
+    if "sweep" in fields:
+        short = {"azimuths_deg": [-10.0, 0.0, 10.0], "altitudes_deg": [40.0], "n_repeats": 2}
+        of_sweep = {field: changes.pop(field) for field in list(changes) if field in fields["sweep"]}
+        return stage_of({**fields, **changes, "sweep": {**fields["sweep"], **short, **of_sweep}})
+    return stage_of({**fields, "task_duration_min": 0.5, **changes})
 
 
 def rig_config(name: str = "simulated", *, behaviour: str = "jittering", **changes: Any) -> RigConfig:
@@ -90,7 +97,7 @@ class Ran:
 
 
 def plan(
-    parameters: StageParameters | None = None,
+    parameters: Stage | None = None,
     config: RigConfig | None = None,
     *,
     kind: MouseKind = MouseKind.PERFECT,
@@ -113,7 +120,7 @@ def plan(
 
 
 def run(
-    parameters: StageParameters | None = None,
+    parameters: Stage | None = None,
     config: RigConfig | None = None,
     *,
     kind: MouseKind = MouseKind.PERFECT,

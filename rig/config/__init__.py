@@ -9,5 +9,6 @@ What it is for
 Rules
     * Unknown fields are refused and the nearest known name is suggested; nothing is dropped in silence.
     * Units end the names. No YAML anchors: one complete, readable file per stage and per rig.
-    * The model of a stage is ``stages.parameters.StageParameters``; this package only reads it.
+    * The models of a stage are those of ``stages.parameters``; this package only reads them.
+    * A stage with pictures may be asked for with any image set, by its name with that set's letter.
 """

@@ -1,13 +1,20 @@
-"""Where configurations stand, and loading them by name: a file's path, or the name of a shipped one."""
+"""Where configurations stand, and loading them by name: a file's path, or the name of a shipped one.
+
+A stage with pictures ships with one image set. Asked for by the name with another set's letter (``OPHYS_1_images_G``)
+it is the same stage with that set; a file of the very name goes before.
+"""
 
 from __future__ import annotations
 
+import re
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from rig.config.load import ConfigError, Model, Problem, load_yaml, nearest
 from rig.config.rig import ImageSetConfig, RigConfig
-from stages.parameters import NaturalImages, StageParameters
+from stages.parameters import NaturalImages, Stage, StageParameters, SweepParameters
+
+_NAMED_SET = re.compile(r"(?P<before>.+_images_)(?P<set>[^_]+)(?P<after>(_.+)?)")
 
 
 def shipped(kind: str) -> dict[str, Path]:
@@ -16,9 +23,22 @@ def shipped(kind: str) -> dict[str, Path]:
         return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_stage(name: str) -> StageParameters:
-    """Return a stage by its file's path or by the name of a shipped one."""
-    return _load("stages", "stage", name, StageParameters)
+def load_stage(name: str) -> Stage:
+    """Return a stage by its file's path, or by the name of a shipped one with whatever image set."""
+    known = shipped("stages")
+    if _is_path(name) or name in known:
+        path = Path(name) if _is_path(name) else known[name]
+        return load_yaml(path, _kind_of_stage(path))
+    like = _with_another_set(name, known)
+    if like is None:
+        raise _unknown("stage", name, list(known))
+    path, image_set = like
+    if image_set not in shipped("image_sets"):
+        sets = ", ".join(shipped("image_sets"))
+        raise ConfigError([Problem(name, 0, "", f"there is no image set {image_set}; known: {sets}")])
+    fields = load_yaml(path, StageParameters).model_dump()
+    fields["stimulus"]["image_set"] = image_set
+    return StageParameters.model_validate({**fields, "stage": name})
 
 
 def load_rig(name: str) -> RigConfig:
@@ -31,21 +51,18 @@ def load_image_set(name: str) -> ImageSetConfig:
     return _load("image_sets", "image set", name, ImageSetConfig)
 
 
-def image_names(parameters: StageParameters) -> list[str]:
-    """Return the names of a stage's pictures, none for gratings."""
-    if not isinstance(parameters.stimulus, NaturalImages):
-        return []
-    return load_image_set(parameters.stimulus.image_set).names
+def image_names(parameters: Stage) -> list[str]:
+    """Return the names of a stage's pictures, none for gratings and sweeps."""
+    if isinstance(parameters, StageParameters) and isinstance(parameters.stimulus, NaturalImages):
+        return load_image_set(parameters.stimulus.image_set).names
+    return []
 
 
-def load_any(path: Path) -> StageParameters | RigConfig | ImageSetConfig:
+def load_any(path: Path) -> Stage | RigConfig | ImageSetConfig:
     """Return a file as what its first field says it is (``stage``, ``rig`` or ``image_set``)."""
-    try:
-        fields = [line.split(":")[0] for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(str(path), 1, "", f"can't be read: {error}")]) from error
+    fields = _first_words(path)
     if "stage" in fields:
-        return load_yaml(path, StageParameters)
+        return load_yaml(path, _kind_of_stage(path))
     if "rig" in fields:
         return load_yaml(path, RigConfig)
     if "image_set" in fields:
@@ -56,9 +73,43 @@ def load_any(path: Path) -> StageParameters | RigConfig | ImageSetConfig:
 
 
 def _load(folder: str, what: str, name: str, model: type[Model]) -> Model:
-    if name.endswith((".yaml", ".yml")):
+    if _is_path(name):
         return load_yaml(Path(name), model)
     known = shipped(folder)
     if name not in known:
-        raise ConfigError([Problem(name, 0, "", f"there is no {what} of this name; {nearest(name, list(known))}")])
+        raise _unknown(what, name, list(known))
     return load_yaml(known[name], model)
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
+
+
+def _unknown(what: str, name: str, known: list[str]) -> ConfigError:
+    return ConfigError([Problem(name, 0, "", f"there is no {what} of this name; {nearest(name, known)}")])
+
+
+def _first_words(path: Path) -> list[str]:
+    """Return what stands before the first colon of each line: the fields of a file, if it is one of ours."""
+    try:
+        return [line.split(":")[0] for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError as error:
+        raise ConfigError([Problem(str(path), 1, "", "no such file")]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(str(path), 1, "", f"can't be read: {error}")]) from error
+
+
+def _kind_of_stage(path: Path) -> type[StageParameters | SweepParameters]:
+    return SweepParameters if "sweep" in _first_words(path) else StageParameters
+
+
+def _with_another_set(name: str, known: dict[str, Path]) -> tuple[Path, str] | None:
+    """Return the file of the stage that is ``name`` but for its image set, and the set asked for."""
+    asked = _NAMED_SET.fullmatch(name)
+    if asked is None:
+        return None
+    for stage, path in known.items():
+        shipped_as = _NAMED_SET.fullmatch(stage)
+        if shipped_as and (shipped_as["before"], shipped_as["after"]) == (asked["before"], asked["after"]):
+            return path, asked["set"]
+    return None

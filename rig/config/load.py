@@ -11,6 +11,8 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from stages.parameters import Contradictions
+
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
 
@@ -95,9 +97,8 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(
-            [_problem(path, dict(detail), lines, model) for detail in error.errors(include_url=False)]
-        ) from error
+        details = [dict(detail) for detail in error.errors(include_url=False)]
+        raise ConfigError(_problems(path, details, lines, model)) from error
 
 
 def _walk(node: yaml.Node, at: Location, lines: dict[Location, int]) -> Iterator[tuple[int, str, str]]:
@@ -117,18 +118,63 @@ def _walk(node: yaml.Node, at: Location, lines: dict[Location, int]) -> Iterator
             yield from _walk(value, (*at, index), lines)
 
 
+def _problems(
+    path: Path, details: list[dict[str, Any]], lines: dict[Location, int], model: type[BaseModel]
+) -> list[Problem]:
+    """Return one problem for each detail, several for contradictions, and one for a misspelt field."""
+    missing: dict[Location, list[str]] = {}
+    for detail in details:
+        if detail["type"] == "missing":
+            missing.setdefault(detail["loc"][:-1], []).append(str(detail["loc"][-1]))
+    problems: list[Problem] = []
+    misspelt: set[Location] = set()
+    for detail in details:
+        if detail["type"] != "extra_forbidden":
+            continue
+        *group, name = detail["loc"]
+        meant = difflib.get_close_matches(str(name), missing.get(tuple(group), []), n=1, cutoff=0.6)
+        if meant:
+            missing[tuple(group)].remove(meant[0])
+            misspelt.add((*group, meant[0]))
+            detail["meant"] = meant[0]
+    for detail in details:
+        error = detail.get("ctx", {}).get("error")
+        if isinstance(error, Contradictions):
+            at = _place(detail["loc"], lines)
+            for field, message in error.problems:
+                location = (*at, *field.split("."))
+                problems.append(Problem(str(path), _line(location, lines), _dotted(location), message))
+        elif not (detail["type"] == "missing" and detail["loc"] in misspelt):
+            problems.append(_problem(path, detail, lines, model))
+    return problems
+
+
+def _place(location: Location, lines: dict[Location, int]) -> Location:
+    """Return a location as a place in the file: inside a union it holds the union's tag, which is none."""
+    place: Location = ()
+    for part in location:
+        if (*place, part) in lines:
+            place = (*place, part)
+    return place
+
+
+def _line(location: Location, lines: dict[Location, int]) -> int:
+    return lines.get(location) or lines.get(location[:-1]) or 1
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(str(part) for part in location)
+
+
 def _problem(path: Path, detail: dict[str, Any], lines: dict[Location, int], model: type[BaseModel]) -> Problem:
-    # A location inside a union holds the union's tag, which is no place in the file: leave such parts out.
-    location: Location = ()
-    for part in detail["loc"]:
-        if (*location, part) in lines:
-            location = (*location, part)
+    location = _place(detail["loc"], lines)
     if detail["type"] == "missing":
         location = (*location, detail["loc"][-1])
-    line = lines.get(location) or lines.get(location[:-1]) or 1
-    field = ".".join(str(part) for part in location)
+    line, field = _line(location, lines), _dotted(location)
     message = str(detail["msg"]).removeprefix("Value error, ")
     match detail["type"]:
+        case "extra_forbidden" if "meant" in detail:
+            message = f"there is no such field, and {detail['meant']} is missing; did you mean {detail['meant']}?"
         case "extra_forbidden":
             known = _fields_at(model, tuple(detail["loc"][:-1]))
             message = f"there is no such field; {nearest(str(location[-1]), known)}".rstrip("; ")

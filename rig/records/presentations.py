@@ -1,7 +1,8 @@
-"""One row a flash, shown or omitted, and one a block of gray or movie, folded from the log."""
+"""One row a flash (or patch of a sweep), shown or omitted, and one a block of gray or movie, folded from the log."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from stages.events import (
     TrialEnded,
     TrialStarted,
 )
-from stimuli.spec import NaturalMovie, Stimulus, label
+from stimuli.spec import Gabor, Grating, NaturalMovie, Stimulus, label
 
 
 @dataclass(slots=True)
@@ -46,6 +47,11 @@ class PresentationRow:
     is_sham_change: bool = False
     trial: int = -1
     """The trial that was running when it came on; the flash a trial starts on is that trial's."""
+    azimuth_deg: float = math.nan
+    """Of a patch's middle; NaN for what fills the screen."""
+    altitude_deg: float = math.nan
+    orientation_deg: float = math.nan
+    """Of patches and gratings."""
 
 
 class PresentationsFold:
@@ -77,9 +83,14 @@ class PresentationsFold:
             case FlashPlanned():
                 self._planned = event
             case FlashShown():
-                self._flash(entry, event.flash, label(self._stimuli[event.stimulus]), event.time_s)
+                stimulus = self._stimuli[event.stimulus]
+                self._flash(entry, event.flash, label(stimulus), event.time_s)
                 row = self.rows[-1]
                 row.late_refreshes, row.off_refresh = event.late_refreshes, event.off_refresh
+                if isinstance(stimulus, Gabor | Grating):
+                    row.orientation_deg = stimulus.orientation_deg
+                if isinstance(stimulus, Gabor):
+                    row.azimuth_deg, row.altitude_deg = stimulus.azimuth_deg, stimulus.altitude_deg
             case FlashOmitted():
                 self._flash(entry, event.flash, "omitted", event.time_s)
                 self.rows[-1].omitted = True
@@ -95,7 +106,7 @@ class PresentationsFold:
                 self.rows[-1].is_sham_change = True
             case BlockStarted():
                 self._block = event.block
-                if event.block is not BlockKind.TASK:
+                if event.block not in (BlockKind.TASK, BlockKind.SWEEP):
                     movies = [label(s) for s in self._stimuli if isinstance(s, NaturalMovie)]
                     shown = movies[0] if event.block is BlockKind.MOVIE else "gray"
                     self.rows.append(PresentationRow(event.block, shown, entry.flip, entry.refresh, event.time_s))
@@ -131,8 +142,9 @@ class PresentationsFold:
 def with_stops(table: pd.DataFrame, flips: AnyArray) -> pd.DataFrame:
     """Return the table with ``stop_flip``, ``stop_time_s`` and ``n_flips_shown``, from what the flips showed.
 
-    A presentation stops with the first flip that shows something else; an omitted flash has no flips and
-    stops where it starts. Rows whose end the flips do not reach stop with the last flip.
+    A presentation stops with the first flip that shows something else, or that the next one starts with (a sweep may
+    show the same patch twice in a row); an omitted flash has no flips and stops where it starts. Rows whose end the
+    flips do not reach stop with the last flip.
 
     Parameters
     ----------
@@ -145,6 +157,7 @@ def with_stops(table: pd.DataFrame, flips: AnyArray) -> pd.DataFrame:
     after = np.searchsorted(changes, starts, side="right")
     last = max(len(flips) - 1, 0)
     stops = np.append(changes, last)[np.minimum(after, len(changes))]
+    stops[:-1] = np.minimum(stops[:-1], starts[1:])
     stops = np.where(table["omitted"].to_numpy(), starts, np.maximum(stops, starts))
     result = table.copy()
     result["stop_flip"] = np.minimum(stops, last)

@@ -54,6 +54,8 @@ class Summary(msgspec.Struct, kw_only=True):
     """How it ended: the reason of ``SessionEnded``, ``crashed``, or ``running``."""
     why: str
     block: str | None
+    is_sweep: bool = False
+    """The stage has no trials: patches are shown."""
     n_trials: int
     n_go: int
     n_catch: int
@@ -222,6 +224,7 @@ class SummaryFold:
             ended=ended,
             why=why,
             block=self._block.value if self._block is not None else None,
+            is_sweep="sweep" in started.stage_parameters,
             n_trials=self._n_trials,
             n_go=n_go,
             n_catch=n_catch,
@@ -264,6 +267,30 @@ def in_words(s: Summary, *, damage: list[str] | None = None) -> str:
     lines = [
         f"{s.mouse}, {s.stage}, on {s.rig}{simulated}, {when}, {minutes:.1f} min.",
         f"Ended: {s.ended.replace('_', ' ')}" + (f", {s.why}." if s.why else "."),
+        *(["No trials: a sweep of patches."] if s.is_sweep else _trials_in_words(s)),
+        (
+            f"{s.water_ul / 1000:.3f} mL of water in {_n(s.n_rewards, 'reward')} (earned {s.water_earned_ul:g} uL, "
+            f"auto {s.water_auto_ul:g} uL, free {s.water_free_ul:g} uL), {s.n_rewards_confirmed} confirmed by the "
+            f"echo; {_n(s.n_licks, 'lick')}."
+        ),
+        (
+            f"{_n(s.n_flashes_shown, *(('patch', 'patches') if s.is_sweep else ('flash', 'flashes')))} shown, "
+            f"{s.n_flashes_omitted} omitted, {s.n_flashes_late} late; {_n(s.n_late_flips, 'late flip')} "
+            f"({_n(s.n_refreshes_missed, 'refresh', 'refreshes')} missed)."
+        ),
+    ]
+    if s.clock_drift_ppm is not None and s.clock_residual_us is not None:
+        lines.append(
+            f"Card clock {s.clock_drift_ppm:+.1f} ppm against the host, residual {s.clock_residual_us:.1f} us."
+        )
+    lines += [f"ALARM {alarm}." for alarm in s.alarms]
+    lines += [f"Note, {note}" for note in s.notes]
+    lines += [f"Damage: {what}." for what in damage or []]
+    return "\n".join(lines)
+
+
+def _trials_in_words(s: Summary) -> list[str]:
+    lines = [
         (
             f"{_n(s.n_trials, 'trial')}: {_n(s.n_hit, 'hit')} and {_n(s.n_miss, 'miss', 'misses')} on "
             f"{_n(s.n_go, 'go trial')}, {_n(s.n_false_alarm, 'false alarm')} and "
@@ -283,26 +310,7 @@ def in_words(s: Summary, *, damage: list[str] | None = None) -> str:
             f"Engaged in {_n(s.n_engaged, 'trial')} ({s.engaged_share:.0%}); highest reward rate "
             f"{_figure(s.max_reward_rate_per_min)} a minute."
         )
-    lines += [
-        (
-            f"{s.water_ul / 1000:.3f} mL of water in {_n(s.n_rewards, 'reward')} (earned {s.water_earned_ul:g} uL, "
-            f"auto {s.water_auto_ul:g} uL, free {s.water_free_ul:g} uL), {s.n_rewards_confirmed} confirmed by the "
-            f"echo; {_n(s.n_licks, 'lick')}."
-        ),
-        (
-            f"{_n(s.n_flashes_shown, 'flash', 'flashes')} shown, {s.n_flashes_omitted} omitted, "
-            f"{s.n_flashes_late} late; {_n(s.n_late_flips, 'late flip')} "
-            f"({_n(s.n_refreshes_missed, 'refresh', 'refreshes')} missed)."
-        ),
-    ]
-    if s.clock_drift_ppm is not None and s.clock_residual_us is not None:
-        lines.append(
-            f"Card clock {s.clock_drift_ppm:+.1f} ppm against the host, residual {s.clock_residual_us:.1f} us."
-        )
-    lines += [f"ALARM {alarm}." for alarm in s.alarms]
-    lines += [f"Note, {note}" for note in s.notes]
-    lines += [f"Damage: {what}." for what in damage or []]
-    return "\n".join(lines)
+    return lines
 
 
 def _or_none(value: float) -> float | None:

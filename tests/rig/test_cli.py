@@ -226,7 +226,7 @@ def test_every_file_is_validated_and_every_problem_of_them_named(tmp_path: Path)
 
     assert result.exit_code == 1
     assert result.stdout == f"{good}: fine\n"
-    assert "there is no such field; did you mean flash_s?" in result.stderr
+    assert "there is no such field, and flash_s is missing; did you mean flash_s?" in result.stderr
     assert "change.p: input should be less than 1; it is 3" in result.stderr
 
 

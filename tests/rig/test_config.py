@@ -9,18 +9,21 @@ from typing import Any
 
 import pytest
 
-from rig.config.files import load_any, load_image_set, load_rig, load_stage, shipped
+from rig.config.files import image_names, load_any, load_image_set, load_rig, load_stage, shipped
 from rig.config.load import ConfigError
 from rig.config.rig import ImageSetConfig, RigConfig
 from rig.session.assemble import refuse_misfits
-from stages.parameters import StageParameters
-from tests.builders import GRATINGS, IMAGES, plan, rig_config, stage
+from stages.parameters import Stage
+from tests.builders import GRATINGS, IMAGES, SWEEP, plan, rig_config, stage
 
-KINDS = {"stages": StageParameters, "rigs": RigConfig, "image_sets": ImageSetConfig}
+KINDS = {"stages": Stage, "rigs": RigConfig, "image_sets": ImageSetConfig}
 SHIPPED = [(kind, path) for kind in KINDS for path in shipped(kind).values()]
 TEXTS = {
     "images": shipped("stages")[IMAGES],
     "gratings": shipped("stages")[GRATINGS],
+    "static": shipped("stages")["TRAINING_1_gratings"],
+    "passive": shipped("stages")["OPHYS_2_images_A_passive"],
+    "sweep": shipped("stages")[SWEEP],
     "rig": shipped("rigs")["simulated"],
     "image set": shipped("image_sets")["A"],
 }
@@ -80,16 +83,33 @@ ONE_PROBLEM: list[tuple[str, str, str, str, str]] = [
     ("rig", "encoder: continue", "encodr: continue", "policies", "policies: no such device: encodr; one of card, valve, lick_sensor, encoder, spout, log, microscope, cameras"),
     ("rig", "  cameras: continue\n", "", "policies", "policies: nothing is said of cameras; say continue, pause, stop or stop_now for every device"),
     ("rig", "encoder: continue", "encoder: continu", "encoder", "policies.encoder: input should be 'continue', 'pause', 'stop' or 'stop_now'; it is 'continu'"),
-    # fields that contradict each other
-    ("images", "flashes_max: 11", "flashes_max: 3", "change:", "change: flashes_max 3 is below flashes_min 4"),
-    ("gratings", GEOMETRIC, EXPONENTIAL, "stage:", "presentation flashed does not go with change exponential: flashed goes with geometric (counted in flashes), static with exponential (in seconds)"),
-    ("images", "  kind: flashed\n  flash_s: 0.25\n  gray_s: 0.5\nchange:\n" + GEOMETRIC, "  kind: static\nchange:\n" + EXPONENTIAL, "stage:", "omission_probability must be 0 when the presentation is static: there is no flash to omit"),
-    ("images", "passive: false", "passive: true", "stage:", "warm_up_trials must be 0 in a passive stage: no water is given; free_reward_after_misses must be null in a passive stage: no water is given"),
-    ("images", "kind: walk ", "kind: draw\n  probability: 0.1 ", "stage:", "catch draw does not go with stimulus natural_images: images take their catch trials from the walk, gratings draw them"),
-    ("gratings", "kind: draw\n  probability: 0.125 ", "kind: walk ", "stage:", "catch walk does not go with stimulus gratings: images take their catch trials from the walk, gratings draw them"),
-    ("images", "[0.15, 0.75]", "[0.75, 0.15]", "stage:", "response_window_s [0.75, 0.15] must rise and not begin before the change"),
-    ("images", "[0.15, 0.75]", "[0.15, 0.8]", "stage:", "response_window_s ends at 0.8 s, after the next flash (0.75 s): a lick could answer two flashes"),
-    ("images", "flashes_min: 4", "flashes_min: 1", "stage:", "change.flashes_min must be at least 2 with omissions: the flash before a change is never omitted, and the flash a trial starts on is planned before the trial is"),
+    # misspelt: one sentence, not "missing" and "unknown"
+    ("images", "timeout_s: 0.3", "timout_s: 0.3", "timout_s", "timout_s: there is no such field, and timeout_s is missing; did you mean timeout_s?"),
+    ("images", "flash_s: 0.25", "flash_ss: 0.25", "flash_ss", "presentation.flash_ss: there is no such field, and flash_s is missing; did you mean flash_s?"),
+    ("sweep", "n_repeats: 15", "n_repeat: 15", "n_repeat", "sweep.n_repeat: there is no such field, and n_repeats is missing; did you mean n_repeats?"),
+    # fields that contradict each other: the line is that of the field to look at
+    ("images", "flashes_max: 11", "flashes_max: 3", "flashes_max", "change.flashes_max: 3 is below flashes_min, 4"),
+    ("gratings", GEOMETRIC, EXPONENTIAL, "kind: exponential", "change.kind: exponential does not go with presentation flashed: flashed goes with geometric (counted in flashes), static with exponential (in seconds)"),
+    ("images", "  kind: flashed\n  flash_s: 0.25\n  gray_s: 0.5\nchange:\n" + GEOMETRIC, "  kind: static\nchange:\n" + EXPONENTIAL, "omission", "omission_probability: must be 0 when the presentation is static: there is no flash to omit"),
+    ("images", "flashes_min: 4", "flashes_min: 1", "flashes_min", "change.flashes_min: must be at least 2 with omissions: the flash before a change is never omitted, and the flash a trial starts on is planned before the trial is"),
+    ("images", "kind: walk ", "kind: draw\n  probability: 0.1 ", "kind: draw", "catch.kind: draw does not go with stimulus natural_images: images take their catch trials from the walk, gratings draw them"),
+    ("gratings", "kind: draw\n  probability: 0.125 ", "kind: walk ", "kind: walk", "catch.kind: walk does not go with stimulus gratings: images take their catch trials from the walk, gratings draw them"),
+    ("gratings", "warm_up_trials: 5", "warm_up_trials: -1", "probability", "catch.probability: must be 0 when warm_up_trials is -1: a catch trial that falls inside the warm-up is not run, so there would never be one"),
+    ("gratings", "[90, 270]", "[90, 180]", "horizontal", "stimulus.groups_deg.horizontal: 180 looks as an orientation of vertical does: the mouse could not tell them"),
+    ("gratings", "[90, 270]", "[]", "horizontal", "stimulus.groups_deg.horizontal: list should have at least 1 item after validation, not 0; it is []"),
+    ("images", "[0.15, 0.75]", "[0.75, 0.15]", "response_window_s", "response_window_s: [0.75, 0.15] must rise and not begin before the change"),
+    ("images", "[0.15, 0.75]", "[-0.1, 0.75]", "response_window_s", "response_window_s: [-0.1, 0.75] must rise and not begin before the change"),
+    ("images", "[0.15, 0.75]", "[0.15, 0.8]", "response_window_s", "response_window_s: ends at 0.8 s, after the next flash (0.75 s): a lick could answer two flashes"),
+    ("images", "[0.15, 0.75]", "[0, 0]", "response_window_s", "response_window_s: [0, 0] leaves no time for an answer: give it a length, or pay every trial (warm_up_trials: -1)"),
+    ("static", "[0.15, 1.0]", "[1.0, 1.0]", "response_window_s", "response_window_s: [1, 1] leaves no time for an answer: give it a length, or pay every trial (warm_up_trials: -1)"),
+    ("static", "auto_reward_delay_s: 0.15", "auto_reward_delay_s: 4.5", "auto_reward_delay_s", "auto_reward_delay_s: 4.5 s must be below 4.5 s: the trial ends that long after the change (response_window_s and after_window_s), and the water would never be given"),
+    ("images", "auto_reward_volume_ul: 5", "auto_reward_volume_ul: 0", "auto_reward_volume_ul", "auto_reward_volume_ul: must be above 0: warm_up_trials or free_reward_after_misses would pay trials with no water (0 and null pay none)"),
+    ("images", "volume_limit_ul: 5000", "volume_limit_ul: 6", "volume_limit_ul", "volume_limit_ul: 6 uL is less than one reward, 7 uL"),
+    ("passive", "free_reward_after_misses: null", "free_reward_after_misses: 10", "free_reward", "free_reward_after_misses: must be null in a passive stage: no water is given"),
+    ("passive", "warm_up_trials: 0", "warm_up_trials: -1", "warm_up_trials", "warm_up_trials: must be 0 in a passive stage: no water is given"),
+    ("sweep", "orientations_deg: [0, 45, 90]", "orientations_deg: [0, 45, 45]", "orientations_deg", "sweep.orientations_deg: 45 stands there twice; each comes once in a repeat"),
+    ("sweep", "altitudes_deg: [-40", "altitudes_deg: [40", "altitudes_deg", "sweep.altitudes_deg: 40 stands there twice; each comes once in a repeat"),
+    ("sweep", "movie: null", "movie: null\npassive: true", "passive", "passive: there is no such field; known: gray_after_s, gray_before_s, imaging, movie, stage, sweep"),
     ("image set", "im062", "im061", "image_set", "names: the eight pictures must differ"),
     ("image set", ", im085", "", "names", "names: list should have at least 8 items after validation, not 7; it is ['im061', 'im062', 'im063', 'im065', 'im066', 'im069', 'im077']"),
 ]  # fmt: skip
@@ -122,10 +142,20 @@ def test_several_problems_are_all_named_each_with_its_own_line(tmp_path: Path) -
     file.write_text(text, encoding="utf-8")
 
     assert problems_of(file) == [
-        f"several.yaml:{line_of(text, 'presentation:')}: presentation.flash_s: is missing",
-        f"several.yaml:{line_of(text, 'flash_ss:')}: presentation.flash_ss: there is no such field; did you mean flash_s?",
+        f"several.yaml:{line_of(text, 'flash_ss:')}: presentation.flash_ss: there is no such field, and flash_s is missing; did you mean flash_s?",
         f"several.yaml:{line_of(text, 'timeout_s: short')}: timeout_s: input should be a valid number, unable to parse string as a number; it is 'short'",
         f"several.yaml:{line_of(text, 'passive:')}: passive: input should be a valid boolean, unable to interpret input; it is 'perhaps'",
+    ]  # fmt: skip
+
+
+def test_contradictions_are_all_named_each_with_its_own_line(tmp_path: Path) -> None:
+    text = TEXTS["images"].read_text(encoding="utf-8").replace("passive: false", "passive: true")
+    file = tmp_path / "several.yaml"
+    file.write_text(text, encoding="utf-8")
+
+    assert problems_of(file) == [
+        f"several.yaml:{line_of(text, 'warm_up')}: warm_up_trials: must be 0 in a passive stage: no water is given",
+        f"several.yaml:{line_of(text, 'free_')}: free_reward_after_misses: must be null in a passive stage: no water is given",
     ]  # fmt: skip
 
 
@@ -162,6 +192,10 @@ def test_a_file_that_is_no_configuration_at_all_is_refused_in_a_sentence(
     ("load", "name", "said"),
     [
         (load_stage, "OPHYS_1_image_A", "OPHYS_1_image_A: there is no stage of this name; did you mean OPHYS_1_images_A?"),
+        (load_stage, "OPHYS_1_images_Q", "OPHYS_1_images_Q: there is no image set Q; known: A, B, G, H"),
+        (load_stage, "OPHYS_5_images_Q_passive", "OPHYS_5_images_Q_passive: there is no image set Q; known: A, B, G, H"),
+        (load_stage, "OPHYS_1_images_A_passiv", "OPHYS_1_images_A_passiv: there is no stage of this name; did you mean OPHYS_2_images_A_passive?"),
+        (load_stage, "TRAINING_1_gratings_B", "TRAINING_1_gratings_B: there is no stage of this name; did you mean TRAINING_1_gratings?"),
         (load_rig, "simulate", "simulate: there is no rig of this name; did you mean simulated?"),
         (load_image_set, "?", "?: there is no image set of this name; known: A, B, G, H"),
         (load_rig, "/nowhere/rig.yaml", "/nowhere/rig.yaml:1: no such file"),
@@ -175,13 +209,55 @@ def test_a_name_that_is_not_known_is_answered_with_the_nearest_that_is(
     assert str(caught.value).startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("asked", "like", "image_set"),
+    [
+        ("OPHYS_1_images_B", "OPHYS_1_images_A", "B"),
+        ("OPHYS_4_images_A", "OPHYS_4_images_B", "A"),
+        ("OPHYS_4_images_H", "OPHYS_4_images_B", "H"),
+        ("OPHYS_5_images_A_passive", "OPHYS_5_images_B_passive", "A"),
+        ("TRAINING_3_images_G_10uL_reward", "TRAINING_3_images_A_10uL_reward", "G"),
+    ],
+)
+def test_a_stage_may_be_asked_for_with_another_image_set(asked: str, like: str, image_set: str) -> None:
+    fields = load_stage(like).model_dump()
+    fields["stage"], fields["stimulus"]["image_set"] = asked, image_set
+
+    assert load_stage(asked).model_dump() == fields
+    assert image_names(load_stage(asked)) == load_image_set(image_set).names
+
+
+def test_a_file_of_the_very_name_goes_before_another_image_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "OPHYS_1_images_B.yaml"
+    text = (
+        TEXTS["images"]
+        .read_text(encoding="utf-8")
+        .replace("images_A", "images_B")
+        .replace("image_set: A", "image_set: B")
+    )
+    own.write_text(text.replace("reward_volume_ul: 7", "reward_volume_ul: 6"), encoding="utf-8")
+    known = {**shipped("stages"), own.stem: own}
+    monkeypatch.setattr("rig.config.files.shipped", lambda kind: known if kind == "stages" else shipped(kind))
+
+    assert load_stage("OPHYS_1_images_B").reward_volume_ul == 6
+    assert load_stage("OPHYS_1_images_G").reward_volume_ul == 7
+
+
+def test_a_laboratorys_own_file_is_taken_as_it_is(tmp_path: Path) -> None:
+    for what in ("images", "sweep"):
+        own = tmp_path / "OPHYS_1_images_Q.yaml"
+        own.write_text(TEXTS[what].read_text(encoding="utf-8"), encoding="utf-8")
+        assert load_stage(str(own)) == load_stage(TEXTS[what].stem)
+
+
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     assert "can't be read" in problems_of(tmp_path)[0]
 
 
 @pytest.mark.parametrize(("kind", "path"), SHIPPED, ids=[path.stem for _, path in SHIPPED])
 def test_every_shipped_file_loads_as_what_its_folder_says(kind: str, path: Path) -> None:
-    assert type(load_any(path)) is KINDS[kind]
+    assert isinstance(load_any(path), KINDS[kind])
+    assert getattr(load_any(path), kind.removesuffix("s")) == path.stem
 
 
 @pytest.mark.parametrize("name", sorted(shipped("stages")))
@@ -204,6 +280,16 @@ def test_durations_that_are_no_whole_refreshes_are_all_named_with_both_neighbour
         for part in parts:
             assert part in sentence
         assert f"{IMAGES} on simulated" in sentence
+
+
+def test_what_a_screen_cant_show_of_a_sweep_is_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        refuse_misfits(stage(SWEEP, duration_s=0.255, gap_s=0.01, temporal_frequency_hz=30), rig_config())
+
+    first, second, third = str(caught.value).splitlines()
+    assert "sweep.duration_s: 0.255 s is 15.300 refreshes" in first
+    assert "sweep.gap_s: 0.01 s" in second
+    assert "sweep.temporal_frequency_hz: a drift of 30 Hz can't be seen at 60 Hz; stay below 30 Hz" in third
 
 
 @pytest.mark.parametrize(
