@@ -25,7 +25,15 @@ from hardware.protocols import CommandSource, Device, DeviceError, Identity
 from hardware.simulated.card import SimulatedCard
 from hardware.simulated.faults import Faults
 from hardware.simulated.imaging import SimulatedCameras, SimulatedMicroscope
-from hardware.simulated.mice import GRAY_IDENTITY, ModelMouse, MouseKind, make_mouse
+from hardware.simulated.mice import (
+    GRAY_IDENTITY,
+    MOVIE_IDENTITY,
+    ModelMouse,
+    MouseKind,
+    SessionParameters,
+    Setting,
+    make_mouse,
+)
 from hardware.simulated.spout import SimulatedSpout
 from hardware.simulated.valve import SimulatedValve
 from hardware.simulated.wheel import SimulatedWheel
@@ -67,6 +75,8 @@ class SessionPlan:
     session_id: UUID
     folder: Path
     who: str
+    mouse_parameters: SessionParameters | None = None
+    """Of a stochastic mouse; drawn from the seed where there are none."""
 
     @property
     def label(self) -> str:
@@ -163,18 +173,25 @@ def assembled(
     streams = RandomStreams(plan.seed)
     clock: Clock = VirtualClock() if plan.fast else HostClock()
     start_host_s = 0.0 if plan.fast else clock.now_s() + LEAD_S
-    model = mouse or make_mouse(plan.mouse_kind, streams.stream("mouse"), start_host_s=start_host_s)
     train = train or RefreshTrain(
         behaviour=config.screen.behaviour,
         nominal_hz=refresh_hz,
         seed=int(streams.stream("screen").integers(2**32)),
         start_host_s=start_host_s,
     )
+    model = mouse or make_mouse(
+        plan.mouse_kind,
+        streams.stream("mouse"),
+        start_host_s=train.start_host_s,
+        setting=_setting(plan.stage),
+        parameters=plan.mouse_parameters,
+    )
     identities = [_seen(stimulus) for stimulus in stimuli]
 
     def show_mouse(host_s: float, stimulus: int) -> bool:
+        foreseen_s = model.next_lick_s()
         model.see(host_s=host_s, identity=identities[stimulus])
-        return identities[stimulus] != GRAY_IDENTITY
+        return model.next_lick_s() < foreseen_s
 
     screen = (
         VirtualScreen(train=train, clock=clock, observer=show_mouse)
@@ -182,6 +199,7 @@ def assembled(
         else PacedScreen(train=train, clock=clock, observer=show_mouse)
     )
     card_seed = int(streams.stream("card").integers(2**32))
+    spout = SimulatedSpout(clock=clock, stuck=config.faults.spout_stuck)
     card = SimulatedCard(
         clock=clock,
         card_clock=CardClock(drift_ppm=config.card.drift_ppm, zero_ticks=card_seed),
@@ -189,6 +207,7 @@ def assembled(
         seed=card_seed,
         start_host_s=train.start_host_s,
         faults=_faults(config),
+        spout_in_reach=spout.in_reach,
         sink=log.edges,
         gather_lag_s=0.0 if plan.fast else GATHER_LAG_S,
     )
@@ -196,7 +215,6 @@ def assembled(
         card=card, calibration=calibration_of(config), paths=list(config.valve.paths), seed=card_seed
     )
     wheel = SimulatedWheel(card=card, seed=card_seed)
-    spout = SimulatedSpout(clock=clock, stuck=config.faults.spout_stuck)
     imaging = config.imaging and plan.stage.imaging
     microscope = SimulatedMicroscope(card=card) if imaging else None
     cameras = SimulatedCameras(card=card) if imaging else None
@@ -303,9 +321,40 @@ def _versions() -> dict[str, str]:
     return found
 
 
+SESSIONS_BEFORE = {
+    "TRAINING_0": 0,
+    "TRAINING_1": 3,
+    "TRAINING_2": 7,
+    "TRAINING_3": 9,
+    "TRAINING_4": 11,
+    "TRAINING_5": 16,
+    "OPHYS_0": 22,
+    "OPHYS": 27,
+}
+"""Sessions before a mouse's middle session of a stage, summed from the medians of MOUSE_FACTS A."""
+
+
+def _setting(stage: Stage) -> Setting:
+    """Return what a model mouse is put before."""
+    if not isinstance(stage, StageParameters):
+        return Setting(passive=True)
+    before = [n for name, n in SESSIONS_BEFORE.items() if stage.stage.startswith(name)]
+    return Setting(
+        static=stage.presentation.kind == "static",
+        passive=stage.passive,
+        window_closes_s=stage.response_window_s[1],
+        training_sessions=before[0] if before else SESSIONS_BEFORE["OPHYS"],
+    )
+
+
 def _seen(stimulus: Stimulus) -> str:
-    """Return what the model mouse is told it sees; patches and movies are gray to it."""
-    return GRAY_IDENTITY if isinstance(stimulus, Gray | Gabor | NaturalMovie) else identity(stimulus)
+    """Return what the model mouse is told it sees."""
+    match stimulus:
+        case Gray() | Gabor():
+            return GRAY_IDENTITY
+        case NaturalMovie():
+            return MOVIE_IDENTITY
+    return identity(stimulus)
 
 
 def _identified(identity: Identity) -> DeviceIdentified:
