@@ -17,7 +17,7 @@ DEV := $(VENV)/.stamp-dev
 DEMO_DIR := demo-sessions
 DEMO := --mouse demo --stage OPHYS_1_images_A --rig simulated_imaging --simulated-mouse perfect --fast --seed 1
 
-.PHONY: help venv demo lint test soak clean
+.PHONY: help venv demo lint test soak figures clean
 
 help: ## List these targets.
 	@echo "Targets:"
@@ -42,6 +42,9 @@ test: lint ## Run lint, then every test but the slow ones.
 soak: $(DEV) ## Run the slow tests and thousands of random sessions.
 	$(BIN)/pytest -n 2 -m slow --timeout 3000
 	RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 tests/properties --timeout 3000
+
+figures: $(RUNTIME) ## Draw the README's figure anew, from the configuration.
+	$(BIN)/rig draw OPHYS_1_images_A --out stages/trials.svg
 
 clean: ## Remove .venv, caches, builds and the demo's sessions.
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

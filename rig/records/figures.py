@@ -5,15 +5,20 @@ Drawn without a display. Outcomes differ by marker as well as by colour.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 
 from hardware.arrays import AnyArray, FloatArray
+from rig.records.exemplars import Exemplar
 from rig.records.running import speed_cm_s
 from stages.metrics import d_prime
 
@@ -68,6 +73,85 @@ def save_session_figure(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+TRIAL_SPAN_S = (-4.6, 5.6)
+"""What a figure of single trials shows around the change."""
+_BEFORE, _AFTER, _SCREEN = "#56b4e9", "#e69f00", "0.88"
+
+
+def draw_exemplars(stage: str, trials: Sequence[Exemplar]) -> Figure:
+    """Return a figure of one trial of each kind, a row each: screen, licks, response window, water."""
+    figure = Figure(figsize=(11, 0.9 * len(trials) + 1.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(trials), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, trial in zip(axes, trials, strict=True):
+        _exemplar(ax, trial)
+    axes[0].set_title(f"{stage}: one trial of each kind, as the task runs it", fontsize=11, loc="left")
+    axes[-1].tick_params(bottom=True, labelbottom=True)
+    axes[-1].spines["bottom"].set_visible(True)
+    axes[-1].set(xlim=TRIAL_SPAN_S, xlabel="time from change, sham change, or where it would have been (s)")
+    handles = [
+        Patch(color=_BEFORE, label="stimulus"),
+        Patch(color=_AFTER, label="changed stimulus"),
+        Patch(facecolor="white", edgecolor="0.3", ls=":", label="omitted"),
+        Patch(facecolor="none", edgecolor="0.15", hatch="-----", lw=0, label="response window"),
+        Patch(facecolor="none", edgecolor="0.15", hatch="////", lw=0, label="time-out"),
+        Line2D([], [], color="black", marker="|", ms=9, mew=1.8, ls="", label="lick"),
+        Line2D([], [], color="#0072b2", marker="v", ms=8, ls="", label="water"),
+        Line2D([], [], color="0.15", lw=2.2, label="trial"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=8, fontsize=8, frameon=False)
+    return figure
+
+
+def save_drawing(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of the file's name; the same figure gives the same SVG, byte for byte."""
+    with mpl.rc_context({"svg.hashsalt": "open-vision-rig", "svg.fonttype": "none"}):
+        figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def _exemplar(ax: Axes, trial: Exemplar) -> None:
+    """Draw the screen as a strip, licks and water above it, the trial's extent below."""
+    first_s, last_s = TRIAL_SPAN_S
+    ax.axhspan(0.0, 1.0, color=_SCREEN, lw=0)
+    for shown in trial.shown:
+        start_s, stop_s = max(shown.start_s, first_s), min(shown.stop_s, last_s)
+        if stop_s <= start_s:
+            continue
+        changed = trial.change == "change" and shown.start_s >= -1e-6
+        box = Rectangle((start_s, 0.0), stop_s - start_s, 1.0, color=_AFTER if changed else _BEFORE, lw=0)
+        if shown.omitted:
+            box.set(facecolor="white", edgecolor="0.3", ls=":", lw=1)
+        ax.add_patch(box)
+    names = [shown.name for shown in trial.shown if not shown.omitted]
+    before = next((s.name for s in trial.shown if not s.omitted and s.stop_s > trial.start_s), "")
+    ax.text(max(trial.start_s, first_s) + 0.04, 1.12, before, fontsize=7, color="0.25")
+    if trial.change == "change":
+        after = next(s.name for s in trial.shown if not s.omitted and s.start_s >= -1e-6)
+        ax.text(2.3, 1.12, f"changed to {after}", fontsize=7, color="0.25")
+    elif trial.change == "sham change" and names:
+        ax.text(2.3, 1.12, "sham change", fontsize=7, color="0.25")
+    if trial.window_s is not None and trial.window_s[1] > trial.window_s[0]:
+        _hatch(ax, trial.window_s, "-----")
+    if trial.timeout_s is not None:
+        _hatch(ax, trial.timeout_s, "////")
+    if trial.change != "no change":
+        ax.plot([0, 0], [-0.25, 1.35], color="black", lw=1)
+    ax.plot(trial.licks_s, [1.3] * len(trial.licks_s), "|", color="black", ms=9, mew=1.8)
+    if trial.reward_s is not None:
+        ax.plot(trial.reward_s, 1.75, "v", color="#0072b2", ms=8)
+        ax.text(trial.reward_s + 0.12, 1.62, f"{trial.reward_ul:g} µL", fontsize=8, color="#0072b2")
+    ax.plot([max(trial.start_s, first_s), trial.end_s], [-0.28, -0.28], color="0.15", lw=2.2, solid_capstyle="butt")
+    ax.set(ylim=(-0.5, 2.1), yticks=[])
+    ax.set_ylabel(trial.kind.replace(" ", "\n", 1), rotation=0, ha="right", va="center", fontsize=10)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(bottom=False, labelbottom=False)
+
+
+def _hatch(ax: Axes, span_s: tuple[float, float], hatch: str) -> None:
+    low_s, high_s = span_s
+    ax.add_patch(Rectangle((low_s, 0.0), high_s - low_s, 1.0, facecolor="none", edgecolor="0.15", lw=0, hatch=hatch))
+
+
 def _raster(ax: Axes, trials: pd.DataFrame, response_window_s: tuple[float, float]) -> None:
     """Draw each completed trial's licks against its change, trials from top to bottom."""
     completed = trials[trials["change_time_s"].notna()]
@@ -95,7 +179,9 @@ def _raster(ax: Axes, trials: pd.DataFrame, response_window_s: tuple[float, floa
     )
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), fontsize=8, ncol=3, markerscale=1.6, frameon=False)
     if completed.empty:
-        ax.text(0.5, 0.5, "no completed trial", transform=ax.transAxes, ha="center")
+        ax.set_yticks([])
+        what = "no trials" if trials.empty else "no completed trial"
+        ax.text(0.5, 0.5, what, transform=ax.transAxes, ha="center")
 
 
 def _rates(ax: Axes, trials: pd.DataFrame) -> None:

@@ -1,0 +1,291 @@
+"""One trial of each kind, run by the task itself: what a figure of a stage is drawn from.
+
+A made-up mouse licks as each kind needs; everything else (flashes, window, water, time-out, end) is what the task
+answers for the stage's own parameters, so a picture of it can't say anything else than the code does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rig.config.files import image_names
+from stages.events import (
+    Aborted,
+    Change,
+    Event,
+    FlashOmitted,
+    FlashShown,
+    InputEvent,
+    Lick,
+    Outcome,
+    RewardArmed,
+    RewardCommanded,
+    RewardConfirmed,
+    RewardDisarmed,
+    RewardFired,
+    RewardPath,
+    RewardWithdrawn,
+    ShamChange,
+    SpoutCommanded,
+    SpoutMoved,
+    TimeoutEnded,
+    TrialEnded,
+    TrialOutcome,
+    TrialStarted,
+)
+from stages.parameters import GeometricChange, StageParameters
+from stages.task import At, Task, stimuli_of
+from stimuli.spec import label
+
+REFRESH_HZ = 60.0
+ANSWER_S = 0.42
+"""Mean latency of the hits of a recorded session (TASK_FACTS 1.3)."""
+EARLY_S = 1.9
+"""After the trial's start: in the gray behind its third flash."""
+TOLD_S = 10.0
+"""What comes after a trial is told this long."""
+LATEST_S = 4.5
+"""A static stage's change comes before this, so that its trial fits a picture."""
+LONGEST_S = 4 * 3600.0
+"""Of looking for a trial of each kind."""
+SEED = 1
+
+
+@dataclass(slots=True)
+class Shown:
+    """Something on the screen: from when to when, what; an omitted flash is the gray in its place."""
+
+    start_s: float
+    stop_s: float
+    name: str
+    omitted: bool = False
+
+
+@dataclass(slots=True)
+class Exemplar:
+    """A trial of one kind. Times in seconds from its change, sham change, or where that would have been."""
+
+    kind: str
+    start_s: float
+    end_s: float
+    change: str
+    """``change``, ``sham change`` or ``no change``."""
+    window_s: tuple[float, float] | None
+    shown: list[Shown] = field(default_factory=list)
+    licks_s: list[float] = field(default_factory=list)
+    reward_s: float | None = None
+    reward_ul: float = 0.0
+    timeout_s: tuple[float, float] | None = None
+
+
+def exemplars(stage: StageParameters) -> list[Exemplar]:
+    """Return a trial of each kind that the stage has, in a fixed order.
+
+    Kinds: ``hit``, ``miss``, ``false alarm``, ``correct reject``, ``aborted``, ``auto-rewarded``, and ``omission``, a
+    trial with a flash left out.
+    """
+    short = stage.model_copy(
+        update={"gray_before_s": 0.0, "task_duration_min": LONGEST_S / 60, "omission_probability": 0.0}
+    )
+    found = _run(short, kinds=_kinds(stage))
+    if stage.omission_probability:
+        found |= _run(short.model_copy(update={"omission_probability": stage.omission_probability}), kinds=["omission"])
+    return [found[kind] for kind in (*_kinds(stage), "omission") if kind in found]
+
+
+def _kinds(stage: StageParameters) -> list[str]:
+    kinds = []
+    if stage.warm_up_trials != -1:
+        kinds += ["miss"] if stage.passive else ["hit", "miss"]
+        if getattr(stage.catch, "probability", 1.0) > 0:
+            kinds += ["correct reject"] if stage.passive else ["false alarm", "correct reject"]
+    if stage.abort_on_early_lick and not stage.passive:
+        kinds.append("aborted")
+    if stage.warm_up_trials:
+        kinds.append("auto-rewarded")
+    return kinds
+
+
+def _run(stage: StageParameters, *, kinds: list[str]) -> dict[str, Exemplar]:
+    """Run trials until one of each kind has been met whose change comes as early as it can."""
+    stimuli = stimuli_of(stage, image_names=image_names(stage), refresh_hz=REFRESH_HZ)
+    names = [label(stimulus) for stimulus in stimuli]
+    task = Task(stage, stimuli=stimuli, refresh_hz=REFRESH_HZ, seed=SEED)
+    wanted = _Wanted(stage, kinds)
+    story: list[tuple[float, Event | Lick]] = []
+    found: dict[str, Exemplar] = {}
+    over: list[tuple[float, int]] = []  # trials that ended, and when what follows them has been told
+    for time_s, event in _told(task, wanted):
+        story.append((time_s, event))
+        if isinstance(event, TrialEnded):
+            over.append((time_s + TOLD_S, event.trial))
+        if not over or time_s < over[0][0]:
+            continue
+        _, trial = over.pop(0)
+        exemplar = _exemplar(story, trial=trial, stage=stage, names=names)
+        if exemplar is not None:
+            omits = any(s.omitted and exemplar.start_s < s.start_s < 0 for s in exemplar.shown)
+            kind = "omission" if omits and exemplar.kind != "auto-rewarded" else exemplar.kind
+            if kind in kinds and kind not in found:
+                exemplar.kind = kind
+                found[kind] = exemplar
+                wanted.found(kind)
+        if len(found) == len(kinds):
+            break
+        del story[: next(i for i, (told_s, _) in enumerate(story) if told_s > time_s - 4 * TOLD_S)]
+    return found
+
+
+class _Wanted:
+    """Says when to lick so that the kinds still missing come about."""
+
+    def __init__(self, stage: StageParameters, kinds: list[str]) -> None:
+        self._missing = list(kinds)
+        self._earliest = stage.change.flashes_min if isinstance(stage.change, GeometricChange) else None
+        self._start: TrialStarted | None = None
+
+    def found(self, kind: str) -> None:
+        self._missing.remove(kind)
+
+    def licks_s(self, event: Event, time_s: float) -> list[float]:
+        """Return the licks that follow on an event."""
+        if isinstance(event, TrialStarted):
+            self._start = event
+            if event.auto_rewarded or self._missing != ["aborted"] or not self._is_early(event):
+                return []
+            return [time_s + EARLY_S]
+        if isinstance(event, Change | ShamChange) and self._start is not None and not self._start.auto_rewarded:
+            kind = "hit" if isinstance(event, Change) else "false alarm"
+            return [time_s + ANSWER_S] if kind in self._missing and self._is_early(self._start) else []
+        return [time_s + 0.2 + 0.15 * i for i in range(4)] if isinstance(event, RewardFired) else []
+
+    def _is_early(self, start: TrialStarted) -> bool:
+        if self._earliest is not None:
+            return start.change_after == self._earliest
+        return start.change_after < LATEST_S * REFRESH_HZ
+
+
+def _told(task: Task, wanted: _Wanted) -> Iterator[tuple[float, Event | Lick]]:
+    """Yield licks, decisions and rewards with their times, on a monitor that never drops a refresh."""
+    licks: list[float] = []
+    owed: list[InputEvent] = []
+    armed: RewardArmed | None = None
+    refresh = 0
+    while refresh < LONGEST_S * REFRESH_HZ:
+        time_s = refresh / REFRESH_HZ
+        inputs, owed = owed, []
+        while licks and licks[0] <= time_s:
+            lick_s = licks.pop(0)
+            inputs.append(Lick(time_s=lick_s, ticks=0))
+            if armed is not None and armed.opens_s <= lick_s <= armed.closes_s:
+                inputs += _paid(armed.reward, lick_s, lick_s)
+                armed = None
+        out = task.step(At(refresh, refresh, time_s), inputs)
+        events = [event for event in inputs if isinstance(event, Lick | RewardFired)] + list(out.events)
+        for event in events:
+            at_s = event.time_s if isinstance(event, Lick | RewardFired) else time_s
+            yield at_s, event
+            licks = sorted([*licks, *wanted.licks_s(event, at_s)])
+            match event:
+                case RewardArmed():
+                    armed = event
+                case RewardWithdrawn() if armed is not None:
+                    owed.append(RewardDisarmed(reward=event.reward))
+                    armed = None
+                case RewardCommanded():
+                    owed += _paid(event.reward, time_s, None)
+                case SpoutCommanded():
+                    owed.append(SpoutMoved(position=event.position, time_s=time_s))
+                case _:
+                    pass
+        if out.finished:
+            return
+        due = out.due_refresh if out.due_s == math.inf else min(out.due_refresh, math.ceil(out.due_s * REFRESH_HZ))
+        if licks:
+            due = min(due, math.ceil(licks[0] * REFRESH_HZ))
+        refresh = refresh + 1 if owed else max(refresh + 1, due)
+
+
+def _paid(reward: int, time_s: float, lick_s: float | None) -> list[InputEvent]:
+    path = RewardPath.COMMANDED if lick_s is None else RewardPath.CARD
+    return [
+        RewardFired(reward=reward, path=path, time_s=time_s, lick_time_s=lick_s),
+        RewardConfirmed(reward=reward, time_s=time_s, open_s=0.0),
+    ]
+
+
+def _exemplar(
+    story: list[tuple[float, Event | Lick]], *, trial: int, stage: StageParameters, names: list[str]
+) -> Exemplar | None:
+    """Return a trial of the story, its times from its change; None if it was not complete or changed late."""
+    start = next(((t, e) for t, e in story if isinstance(e, TrialStarted) and e.trial == trial), None)
+    if start is None:
+        return None
+    start_s, drawn = start
+    if isinstance(stage.change, GeometricChange):
+        if drawn.change_after != stage.change.flashes_min:
+            return None
+    elif drawn.change_after >= LATEST_S * REFRESH_HZ:
+        return None
+    change = next(((t, e) for t, e in story if isinstance(e, Change | ShamChange) and e.trial == trial), None)
+    end_s = next((t for t, e in story if isinstance(e, TrialEnded) and e.trial == trial), None)
+    outcome = next((e.outcome for _, e in story if isinstance(e, TrialOutcome) and e.trial == trial), None)
+    if end_s is None or outcome is None:
+        return None
+    zero_s = start_s + _planned_s(drawn.change_after, stage) if change is None else change[0]
+    what = "no change" if change is None else "change" if isinstance(change[1], Change) else "sham change"
+    result = Exemplar(
+        kind=_NAMES.get(outcome, outcome.value),
+        start_s=start_s - zero_s,
+        end_s=end_s - zero_s,
+        change=what,
+        window_s=stage.response_window_s if change is not None else None,
+        shown=_shown(story, names=names, zero_s=zero_s, stage=stage, first=names[drawn.initial_stimulus]),
+    )
+    for time_s, event in story:
+        match event:
+            case Lick() if start_s <= event.time_s <= end_s + 0.5:
+                result.licks_s.append(event.time_s - zero_s)
+            case RewardFired() if start_s <= event.time_s <= end_s:
+                result.reward_s = event.time_s - zero_s
+                auto = outcome is Outcome.AUTO_REWARDED
+                result.reward_ul = stage.auto_reward_volume_ul if auto else stage.reward_volume_ul
+            case Aborted(trial=number) if number == trial:
+                result.timeout_s = (event.lick_time_s - zero_s, event.lick_time_s - zero_s)
+            case TimeoutEnded(trial=number) if number == trial and result.timeout_s is not None:
+                result.timeout_s = (result.timeout_s[0], time_s - zero_s)
+            case _:
+                pass
+    return result
+
+
+def _shown(
+    story: list[tuple[float, Event | Lick]], *, names: list[str], zero_s: float, stage: StageParameters, first: str
+) -> list[Shown]:
+    flash_s = getattr(stage.presentation, "flash_s", None)
+    shown = [Shown(-math.inf, math.inf, first)] if flash_s is None else []  # it came on in an earlier trial
+    for time_s, event in story:
+        if isinstance(event, FlashShown):
+            if flash_s is None and shown:
+                shown[-1].stop_s = time_s - zero_s
+            stop_s = math.inf if flash_s is None else time_s + flash_s - zero_s
+            shown.append(Shown(time_s - zero_s, stop_s, names[event.stimulus]))
+        elif isinstance(event, FlashOmitted):
+            shown.append(Shown(time_s - zero_s, time_s + (flash_s or 0.0) - zero_s, "omitted", omitted=True))
+    return shown
+
+
+def _planned_s(change_after: int, stage: StageParameters) -> float:
+    if not isinstance(stage.change, GeometricChange):
+        return change_after / REFRESH_HZ
+    flash_s, gray_s = getattr(stage.presentation, "flash_s", 0.0), getattr(stage.presentation, "gray_s", 0.0)
+    return change_after * (flash_s + gray_s)
+
+
+_NAMES = {
+    Outcome.FALSE_ALARM: "false alarm",
+    Outcome.CORRECT_REJECT: "correct reject",
+    Outcome.AUTO_REWARDED: "auto-rewarded",
+}
