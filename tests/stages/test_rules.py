@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import groupby, pairwise
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, chisquare
 
+from hardware.arrays import FloatArray
 from hardware.simulated.mice import MouseKind
 from rig.config.files import image_names
 from stages.draws import TrialDraws
@@ -49,6 +51,7 @@ from stages.random import RandomStreams
 from stages.rewards import Ledger, SecondRewardInTrial
 from stages.task import Task, stimuli_of
 from stages.trial import LEGAL, IllegalOccurrence, Occurrence, Phase, TrialState
+from stimuli.headless import BLOCK_REFRESHES, Behaviour, RefreshTrain
 from tests.builders import GRATINGS, IMAGES, Ran, command, rig_config, run, stage
 
 RIG = rig_config(behaviour="perfect", card={"kind": "simulated", "drift_ppm": 0})
@@ -274,6 +277,31 @@ def test_after_n_go_trials_in_a_row_without_reward_the_next_go_trial_is_paid(n: 
     go = [outcome for outcome in outcomes(ran) if outcome is not CORRECT_REJECT]
     assert go == ([MISS] * n + [AUTO_REWARDED]) * (len(go) // (n + 1)) + [MISS] * (len(go) % (n + 1))
     assert CORRECT_REJECT in outcomes(ran), "catch trials neither count nor break the row"
+
+
+@dataclass(frozen=True, slots=True)
+class StandsStill(RefreshTrain):
+    """A perfect screen that misses the refreshes between two of them."""
+
+    after: int
+    until: int
+
+    def block(self, number: int) -> tuple[FloatArray, np.ndarray]:
+        times_s, flips = RefreshTrain.block(self, number)
+        refreshes = np.arange(number * BLOCK_REFRESHES, (number + 1) * BLOCK_REFRESHES)
+        return times_s, flips & ((refreshes <= self.after) | (refreshes >= self.until))
+
+
+def test_a_pulse_whose_beginning_and_end_are_heard_together_after_a_late_flip_leaves_the_valve_free() -> None:
+    parameters = plain(warm_up_trials=3)
+    smooth = run(parameters, RIG, licks_s=[])
+    asked = smooth.entries(RewardCommanded)[0].refresh
+    train = StandsStill(Behaviour.PERFECT, nominal_hz=60.0, seed=1, start_host_s=0.0, after=asked, until=asked + 13)
+    ran = run(parameters, RIG, licks_s=[], train=train)
+    fired, confirmed = ran.entries(RewardFired)[0], ran.entries(RewardConfirmed)[0]
+    assert fired.refresh == confirmed.refresh == asked + 13
+    assert len(ran.all(RewardFired)) == len(smooth.all(RewardFired)) == 3
+    assert outcomes(ran)[:3] == [AUTO_REWARDED] * 3
 
 
 def test_a_trial_is_never_paid_twice() -> None:
