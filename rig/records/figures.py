@@ -20,12 +20,10 @@ from matplotlib.patches import Patch, Rectangle
 from hardware.arrays import AnyArray, FloatArray
 from rig.records.exemplars import Exemplar
 from rig.records.running import speed_cm_s
-from stages.metrics import d_prime
+from stages.metrics import ROLLING_TRIALS
 
 BEFORE_S, AFTER_S = 2.0, 4.0
 """What the raster shows around the change."""
-ROLLING_TRIALS = 100
-"""Completed trials a rolling rate is taken over, as AllenSDK does (TASK_FACTS 4.2)."""
 SMOOTH_S = 1.0
 OUTCOMES = {
     "hit": ("#0072b2", "o"),
@@ -45,7 +43,7 @@ def draw_session(
     Parameters
     ----------
     trials
-        As ``TrialsFold.table`` returns them.
+        As ``performance.with_rolling`` returns them.
     flips
         Array of ``FLIP_DTYPE``.
     """
@@ -157,7 +155,7 @@ def _raster(ax: Axes, trials: pd.DataFrame, response_window_s: tuple[float, floa
     completed = trials[trials["change_time_s"].notna()]
     ax.axvspan(*response_window_s, color="0.9", zorder=0)
     ax.axvline(0, color="0.3", lw=0.8)
-    for outcome, (colour, marker) in OUTCOMES.items():
+    for column, (outcome, (colour, marker)) in enumerate(OUTCOMES.items()):
         x: list[float] = []
         y: list[int] = []
         rows = np.flatnonzero((completed["outcome"] == outcome).to_numpy())
@@ -168,7 +166,7 @@ def _raster(ax: Axes, trials: pd.DataFrame, response_window_s: tuple[float, floa
             y += [row] * len(licks)
         ax.plot(x, y, "|", color=colour, ms=3.5, mew=0.9)
         name = outcome.replace("_", " ")
-        at = np.full(len(rows), AFTER_S + 0.12)
+        at = np.full(len(rows), AFTER_S + 0.12 * (column + 1))  # a column each: neighbours don't hide each other
         ax.plot(at, rows, marker, color=colour, ms=3, ls="", clip_on=False, label=f"{name} ({len(rows)})")
     ax.set(
         xlim=(-BEFORE_S, AFTER_S),
@@ -187,16 +185,14 @@ def _raster(ax: Axes, trials: pd.DataFrame, response_window_s: tuple[float, floa
 def _rates(ax: Axes, trials: pd.DataFrame) -> None:
     done = trials[~trials["aborted"] & (trials["outcome"] != "incomplete")]
     minutes = done["change_time_s"] / 60
-    hit = done["hit"].astype(float).where(done["go"]).rolling(ROLLING_TRIALS, min_periods=1).mean()
-    false_alarm = done["false_alarm"].astype(float).where(done["catch"]).rolling(ROLLING_TRIALS, min_periods=1).mean()
-    ax.plot(minutes, hit, color=OUTCOMES["hit"][0], label="hit rate")
-    ax.plot(minutes, false_alarm, color=OUTCOMES["false_alarm"][0], ls="--", label="false-alarm rate")
-    ax.set(ylim=(-0.05, 1.05), ylabel="rate", title=f"rolling over {ROLLING_TRIALS} completed trials")
+    ax.plot(minutes, done["rolling_hit_rate"], color=OUTCOMES["hit"][0], label="hit rate")
+    ax.plot(minutes, done["rolling_false_alarm_rate"], color=OUTCOMES["false_alarm"][0], ls="--", label="false alarms")
+    ax.set(ylim=(-0.05, 1.05), ylabel="rate")
+    ax.set_title(f"rolling over {ROLLING_TRIALS} trials", loc="left", fontsize=11)
     right = ax.twinx()
-    values = [d_prime(h, f) for h, f in zip(hit, false_alarm, strict=True)]
-    right.plot(minutes, values, color="0.45", lw=1, ls=":", label="d′")
+    right.plot(minutes, done["rolling_d_prime"], color="0.45", lw=1, ls=":", label="d′")
     right.set(ylim=(-1, 5), ylabel="d′ (dotted)")
-    ax.legend(fontsize=8, loc="center right")
+    ax.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2, frameon=False)
 
 
 def _running(ax: Axes, flips: AnyArray) -> None:

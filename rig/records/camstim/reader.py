@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import math
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from hardware.arrays import FloatArray, IntArray
 from rig.records.camstim import CamstimError
 from stages.events import Outcome
+from stages.metrics import TrialColumns
 
 _LET_IN = {  # all that the published session asks for
     ("collections", "OrderedDict"),
@@ -83,11 +85,40 @@ class Recording:
     """Shape (m,): the first gray frame after it."""
     first_image: str
     trials: list[RecordedTrial] = field(repr=False)
+    last_end_frame: int
+    """Where AllenSDK lets the last trial end: the first frame of the movie, or the trial's own end."""
 
     @property
     def images(self) -> list[str]:
         """Every image that was shown, in order of name."""
         return sorted({self.first_image} | {trial.change_image for trial in self.trials if trial.change_image})
+
+    def columns(
+        self, *, outcomes: Sequence[Outcome] | None = None, volumes_ul: Sequence[float] | None = None
+    ) -> TrialColumns:
+        """Return the trials as the metrics take them, with AllenSDK's bookkeeping (TASK_FACTS 5).
+
+        A trial lasts until the next one starts; a lick on the frame a trial starts with is still its predecessor's.
+
+        Parameters
+        ----------
+        outcomes, volumes_ul
+            One a trial, instead of what was recorded.
+        """
+        times_s = self.frame_times_s
+        starts = np.array([trial.start_frame for trial in self.trials])
+        changes = np.array([trial.change_frame for trial in self.trials])
+        licks = self.lick_frames[(self.lick_frames > starts[0]) & (self.lick_frames <= self.last_end_frame)]
+        outcomes = outcomes or [trial.outcome for trial in self.trials]
+        paid_ul = volumes_ul or [sum(volume_ul for _, volume_ul in trial.rewards) for trial in self.trials]
+        return TrialColumns(
+            outcomes=np.array([outcome.value for outcome in outcomes]),
+            start_times_s=times_s[starts],
+            change_times_s=np.where(changes >= 0, times_s[changes], np.nan),
+            reward_volumes_ul=np.array(paid_ul, np.float64),
+            lick_times_s=times_s[licks],
+            lick_trials=np.searchsorted(starts, licks, side="left") - 1,
+        )
 
 
 def read_camstim(path: Path) -> Recording:
@@ -111,6 +142,8 @@ def read_camstim(path: Path) -> Recording:
         shown = np.asarray(images["draw_log"], np.int8)
         edges = np.diff(shown, prepend=np.int8(0), append=np.int8(0))
         params = {**behavior["config"]["DoC"], **behavior["cl_params"], **behavior["params"]}
+        trials = [_trial(logged) for logged in behavior["trial_log"]]
+        fingerprint = behavior.get("items", {}).get("fingerprint", {})
         return Recording(
             mouse=str(params["mouse_id"]),
             stage=str(params["stage"]),
@@ -120,7 +153,8 @@ def read_camstim(path: Path) -> Recording:
             onset_frames=np.flatnonzero(edges == 1),
             off_frames=np.flatnonzero(edges == -1),
             first_image=str(images["set_log"][0][1]),
-            trials=[_trial(logged) for logged in behavior["trial_log"]],
+            trials=trials,
+            last_end_frame=int(fingerprint.get("starting_frame", trials[-1].end_frame)),
         )
     except CamstimError as error:
         raise CamstimError(f"{path}: {error}") from error

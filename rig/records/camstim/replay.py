@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,7 @@ from stages.events import (
     TrialStarted,
 )
 from stages.flashes import FlashedStimulus, TaskStimulus
+from stages.metrics import MONITOR_DELAY_S, SessionPerformance, session_performance
 from stages.omissions import Omissions
 from stages.parameters import StageParameters
 from stages.rewards import Ledger
@@ -90,6 +91,15 @@ class Comparison:
     differences: list[Difference]
     ended: SessionEnded | None
 
+    def performances(self) -> tuple[SessionPerformance, SessionPerformance]:
+        """Return camstim's session and ours by AllenSDK's measures, with its monitor's delay."""
+        ours = self.recording.columns(
+            outcomes=[trial.outcome for trial in self.trials],
+            volumes_ul=[trial.reward_volume_ul for trial in self.trials],
+        )
+        theirs = session_performance(self.recording.columns(), monitor_delay_s=MONITOR_DELAY_S)
+        return theirs, session_performance(ours, monitor_delay_s=MONITOR_DELAY_S)
+
     @property
     def unexplained(self) -> list[Difference]:
         """The differences without a reason."""
@@ -122,6 +132,10 @@ class Comparison:
             f"Trial {d.trial}, {d.what}: camstim {d.camstim}, ours {d.ours}; {d.reason or 'NO REASON KNOWN'}."
             for d in self.differences
         ]
+        if len(self.trials) == len(self.recording.trials):
+            theirs_came_to, ours_came_to = (asdict(performance) for performance in self.performances())
+            lines.append(f"{'AllenSDK measures':<34}{'camstim':>10}{'ours':>10}")
+            lines += [f"{key:<34}{value:>10.6g}{ours_came_to[key]:>10.6g}" for key, value in theirs_came_to.items()]
         return "\n".join(lines)
 
 
