@@ -1,9 +1,9 @@
 """Which flashes may be left out, and the draw.
 
 Never a change or sham change, nor the flash before one, nor two in a row, nor the first flash of the
-task (TASK_FACTS 1.8: the rule whose predicted share, 0.0393 to 0.0395, fits the measured
-0.0402 +- 0.0007 of sessions with few aborts). Eligibility is asked flash by flash, so an abort
-between a protected flash and its change leaves no protection behind.
+task (TASK_FACTS 1.8). Without aborts 3.98 % of all flashes are then left out, which fits the
+measured 4.02 +- 0.07 % of sessions with few aborts. Eligibility is asked flash by flash, so an
+abort between a protected flash and its change leaves no protection behind.
 """
 
 from __future__ import annotations
