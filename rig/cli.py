@@ -405,6 +405,25 @@ def stages() -> None:
 
 
 @app.command()
+def draw(
+    stage: Annotated[str, typer.Argument(help="A stage by name or a file of one.", show_default=False)],
+    file: Annotated[Path, typer.Option("--out", help="Where to: .svg, .png or .pdf.")] = Path("trials.svg"),
+) -> None:
+    """Draw one trial of each kind that a stage has, as the task runs it."""
+    from rig.records.exemplars import exemplars  # noqa: PLC0415 - only this command needs them
+    from rig.records.figures import draw_exemplars, save_drawing  # noqa: PLC0415
+
+    with _sentences():
+        parameters = load_stage(stage)
+        if not isinstance(parameters, StageParameters):
+            raise ConfigError([Problem(stage, 0, "", "has no trials to draw")])
+        if file.suffix not in (".svg", ".png", ".pdf"):
+            raise ConfigError([Problem(str(file), 0, "", "give a name that ends with .svg, .png or .pdf")])
+        save_drawing(draw_exemplars(parameters.stage, exemplars(parameters)), file)
+        out.print(str(file), markup=False)
+
+
+@app.command()
 def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Figures for a program instead of a table.")] = False,
     seconds: Annotated[float, typer.Option(help="How long the loop runs in real time.")] = 60.0,
