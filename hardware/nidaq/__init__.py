@@ -1,0 +1,1 @@
+"""A rig's card through the nidaqmx library."""
