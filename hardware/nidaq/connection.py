@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from hardware.lines import Line
 from hardware.protocols import DeviceError
@@ -238,6 +239,7 @@ class Connection:
         self._server_gone = False
         self._lock = threading.Lock()
         self._n = 0
+        self._tag = uuid4().hex[:8]  # a device server serves several clients
 
     @property
     def gone(self) -> DeviceError | None:
@@ -291,11 +293,11 @@ class Connection:
     # --- tasks --------------------------------------------------------------------------------------
 
     def task(self, name: str) -> Untyped:
-        """Return a new task. Names are for reading only: the driver adds a number to keep them apart."""
+        """Return a new task, called so and made unique."""
         ni = self._library()
         with self._lock:
             self._n += 1
-            full_name = f"rig_{name}_{self._n}"
+            full_name = f"rig_{name}_{self._n}_{self._tag}"
         task = ni.Task(full_name, grpc_options=self._options(full_name))
         with self._lock:
             self._tasks.append((full_name, task))

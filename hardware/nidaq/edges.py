@@ -311,7 +311,7 @@ class NidaqEdges:
             states = self._raw_states[:n]
             self._read_states.read_many_sample_port_uint32(states, n, timeout=0.0)
             if self.clocked:
-                self._take_clocked(states, n)
+                self._take_clocked(states)
             else:
                 counts = self._raw_counts[:n]
                 self._read_counts.read_many_sample_uint32(counts, n, timeout=0.0)
@@ -384,7 +384,7 @@ class NidaqEdges:
             if changed & mask:
                 watcher(ticks=ticks, changed=changed & mask, state=state)
 
-    def _take_clocked(self, raw: AnyArray, n: int) -> None:
+    def _take_clocked(self, raw: AnyArray) -> None:
         """Take samples of a clock: ticks by the sample's number, an edge where the state differs."""
         before = np.concatenate([[self._raw_before], raw[:-1]])
         at = np.flatnonzero(raw != before)

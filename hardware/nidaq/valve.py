@@ -156,6 +156,7 @@ class NidaqValve:
         self._pending: _Pulse | None = None  # until its echo has been judged
         self._gap: _Gap | None = None
         self._leaving: int | None = None
+        self._leaving_s = 0.0
         self._set_open_s = 0.0
         self.tells_output = True
         """Whether the driver tells the level of the counter's output."""
@@ -355,7 +356,7 @@ class NidaqValve:
 
     def due_s(self) -> float:
         """See ``Service.due_s``."""
-        due = [math.inf]
+        due = [self._leaving_s if self._leaving is not None else math.inf]
         time, armed, running, pending = self._edges.time, self._armed, self._running, self._pending
         if armed is not None and "card" in self._paths and running is None and self._gap is None:
             due.append(time.host_s(self._card_until(armed) if self._waiting_on_card else self._card_from(armed)))
@@ -608,7 +609,7 @@ class NidaqValve:
             return
         if self._waiting_on_card:
             if not self._take_back(armed):
-                self._leaving = reward
+                self._leaving, self._leaving_s = reward, self._clock.now_s()
         else:
             self._disarmed(reward)
 

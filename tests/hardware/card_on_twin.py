@@ -76,6 +76,8 @@ class CardOnTwin:
         self.config = replace(config or CardConfig(watchdog_s=None), address=twin.address)
         self.rows: list[tuple[IntArray, AnyArray]] = []
         self._stops_s: list[float] = []
+        self.late_s = 0.0
+        """How long after the time for it the stepped reader comes to anything."""
         connection = self.connection = Connection(self.config)
         self.edges = NidaqEdges(
             connection=connection,
@@ -107,43 +109,46 @@ class CardOnTwin:
         """Touch the sensor at host times ahead."""
         for time_s in times_s:
             self.bench.edges("PFI0", [time_s, time_s + contact_s])
-            heapq.heappush(self._stops_s, time_s + SEEN_AFTER_S)
-            heapq.heappush(self._stops_s, time_s + contact_s + SEEN_AFTER_S)
+            self.look_at(time_s, time_s + contact_s)
+
+    def look_at(self, *times_s: float) -> None:
+        """Have the stepped reader look soon after these host times."""
+        for time_s in times_s:
+            heapq.heappush(self._stops_s, time_s + SEEN_AFTER_S + self.late_s)
 
     def run_until(self, host_s: float, *, longest_s: float = 5.0) -> list[Edge]:
         """Step the twin from one thing to the next, polling at each; return the lick line's edges."""
+        self.step_until(host_s, longest_s=longest_s)
+        return list(self.edges.read())
+
+    def step_until(self, host_s: float, *, longest_s: float = 5.0) -> None:
+        """Step the twin from one thing to the next, polling at each."""
         self.edges.poll_once()
         while (now_s := self.bench.now_s()) < host_s:
             while self._stops_s and self._stops_s[0] <= now_s:
                 heapq.heappop(self._stops_s)
             due_s = self.edges.due_s()
             stops = [host_s, now_s + longest_s, self._stops_s[0] if self._stops_s else math.inf]
-            if due_s > now_s:
-                stops.append(due_s + 1e-6)
+            if due_s + self.late_s >= now_s:
+                stops.append(due_s + self.late_s + 1e-6)
             self.bench.advance(min(stops))
             self.edges.poll_once()
-        return list(self.edges.read())
 
     def reports(self, until_s: float) -> list[PulseReport]:
         """Run, poll the valve, and return what it said."""
-        self.run_until(until_s)
+        self.step_until(until_s)
         reports: list[PulseReport] = []
         while some := self.valve.poll():
             reports += some
         return reports
 
     def seen(self, line: Line) -> list[tuple[int, bool]]:
-        """Return all changes of a line that went to the sink."""
+        """Return all changes of a line that went to the sink; it was low at first."""
         self.edges.flush()
         ticks = np.concatenate([np.empty(0, np.int64), *(ticks for ticks, _ in self.rows)])
         states = np.concatenate([np.zeros(1, np.int64), *(states for _, states in self.rows)])
         level = states & line.mask != 0
-        level[0] = self.first_level(line)
-        changed = np.flatnonzero(level[1:] != level[:-1])
-        return [(int(ticks[i]), bool(level[i + 1])) for i in changed]
-
-    def first_level(self, line: Line) -> bool:
-        return False
+        return [(int(ticks[i]), bool(level[i + 1])) for i in np.flatnonzero(level[1:] != level[:-1])]
 
     def pulses_s(self) -> list[tuple[int, float]]:
         """Return the valve's openings as the scope saw them: ticks and how long, in seconds."""
