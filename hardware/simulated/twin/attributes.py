@@ -19,6 +19,7 @@ from hardware.simulated.twin.tasks import (
     HIGH,
     LOW,
     AnalogInput,
+    AngularEncoder,
     CounterInput,
     DigitalInput,
     DigitalOutput,
@@ -129,7 +130,7 @@ TASK_GETTERS: dict[str, Callable[[Task, str], Value]] = {
     "READ_ATTRIBUTE_NUM_CHANS": lambda task, _: len(_of(task, InputEngine).names),
     "READ_ATTRIBUTE_CHANNELS_TO_READ": lambda task, _: ", ".join(_of(task, InputEngine).names),
     "READ_ATTRIBUTE_DIGITAL_LINES_BYTES_PER_CHAN": lambda task, _: _n_lines(task, DigitalInput),
-    "READ_ATTRIBUTE_CHANGE_DETECT_HAS_OVERFLOWED": lambda task, _: _of(task, DigitalInput).overflowed,
+    "READ_ATTRIBUTE_CHANGE_DETECT_HAS_OVERFLOWED": lambda task, _: _of(task, DigitalInput).detection_overflowed,
     "READ_ATTRIBUTE_AUTO_START": lambda *_: True,
     "READ_ATTRIBUTE_READ_ALL_AVAIL_SAMP": lambda *_: False,
     "WRITE_ATTRIBUTE_NUM_CHANS": lambda task, _: len(_of(task, DigitalOutput).names),
@@ -138,7 +139,9 @@ TASK_GETTERS: dict[str, Callable[[Task, str], Value]] = {
     "CHANNEL_ATTRIBUTE_PHYSICAL_CHAN_NAME": lambda task, names: task.engine.physical[_channel(task, names)],
     "CHANNEL_ATTRIBUTE_DI_NUM_LINES": lambda task, names: _n_lines(task, DigitalInput, names),
     "CHANNEL_ATTRIBUTE_DO_NUM_LINES": lambda task, names: _n_lines(task, DigitalOutput, names),
-    "CHANNEL_ATTRIBUTE_CI_MEAS_TYPE": lambda task, _: _of(task, CounterInput).measures,
+    "CHANNEL_ATTRIBUTE_CI_MEAS_TYPE": lambda task, _: (
+        task.engine.measures if isinstance(task.engine, AngularEncoder) else _of(task, CounterInput).measures
+    ),
     "CHANNEL_ATTRIBUTE_CI_COUNT": lambda task, _: _of(task, CounterInput).count() if task.begun else 0,
     "CHANNEL_ATTRIBUTE_CI_COUNT_EDGES_ACTIVE_EDGE": lambda task, _: _of(task, CounterInput).edge,
     "CHANNEL_ATTRIBUTE_CI_COUNT_EDGES_INITIAL_CNT": lambda task, _: _of(task, CounterInput).initial,
@@ -147,10 +150,12 @@ TASK_GETTERS: dict[str, Callable[[Task, str], Value]] = {
     ),
     "CHANNEL_ATTRIBUTE_CO_PULSE_TERM": lambda task, _: _co_term(_of(task, PulseOutput)),
     "CHANNEL_ATTRIBUTE_CO_PULSE_DONE": lambda task, _: _of(task, PulseOutput).done(),
+    "CHANNEL_ATTRIBUTE_CO_OUTPUT_STATE": lambda task, _: HIGH if _of(task, PulseOutput).high else LOW,
     "CHANNEL_ATTRIBUTE_CO_PULSE_HIGH_TIME": lambda task, _: _of(task, PulseOutput).high_s,
     "CHANNEL_ATTRIBUTE_CO_PULSE_LOW_TIME": lambda task, _: _of(task, PulseOutput).low_s,
     "CHANNEL_ATTRIBUTE_CO_PULSE_TIME_INITIAL_DELAY": lambda task, _: _of(task, PulseOutput).initial_delay_s,
     "CHANNEL_ATTRIBUTE_CO_PULSE_IDLE_STATE": lambda task, _: HIGH if _of(task, PulseOutput).idle_high else LOW,
+    "CHANNEL_ATTRIBUTE_AI_MEAS_TYPE": lambda task, _: _of(task, AnalogInput).measures,
     "CHANNEL_ATTRIBUTE_AI_MIN": lambda task, names: _of(task, AnalogInput).ranges[_channel(task, names)][0],
     "CHANNEL_ATTRIBUTE_AI_MAX": lambda task, names: _of(task, AnalogInput).ranges[_channel(task, names)][1],
     "TIMING_ATTRIBUTE_SAMP_QUANT_SAMP_MODE": lambda task, _: _sample_mode(task.engine),
@@ -284,7 +289,7 @@ CARD_GETTERS: dict[str, dict[str, Callable[[Card, str], Value]]] = {
         "DEVICE_ATTRIBUTE_TERMINALS": _terminals,
     },
     "GetDeviceAttributeUInt32": {
-        "DEVICE_ATTRIBUTE_SERIAL_NUM": _fixed(0),
+        "DEVICE_ATTRIBUTE_SERIAL_NUM": _fixed(1),
         "DEVICE_ATTRIBUTE_PRODUCT_NUM": _fixed(0x7435),
         "DEVICE_ATTRIBUTE_CI_MAX_SIZE": _fixed(32),
         "DEVICE_ATTRIBUTE_CO_MAX_SIZE": _fixed(32),
@@ -313,7 +318,7 @@ CARD_GETTERS: dict[str, dict[str, Callable[[Card, str], Value]]] = {
         ),
     },
     "GetDeviceAttributeInt32Array": {
-        "DEVICE_ATTRIBUTE_CI_SUPPORTED_MEAS_TYPES": _fixed([CounterInput.measures]),
+        "DEVICE_ATTRIBUTE_CI_SUPPORTED_MEAS_TYPES": _fixed([CounterInput.measures, AngularEncoder.measures]),
     },
     "GetPhysicalChanAttributeBool": {
         "PHYSICALCHANNEL_ATTRIBUTE_PHYSICAL_CHAN_DI_CHANGE_DETECT_SUPPORTED": _detects_changes,

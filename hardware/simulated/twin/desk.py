@@ -20,7 +20,10 @@ from hardware.simulated.twin.bench import BENCH_SERVICE
 from hardware.simulated.twin.model import Card, ticks_in
 from hardware.simulated.twin.mouse import MouseAtCard, WheelSignal, WheelSupply
 from hardware.simulated.twin.servicer import Servicer
-from hardware.simulated.twin.tasks import InputEngine
+from hardware.simulated.twin.tasks import DigitalInput, InputEngine
+
+SLACK_TICKS = 100
+"""An edge for right now may be asked for this late, since calls that change lines take a tick each."""
 
 
 class Desk:
@@ -127,7 +130,7 @@ class Desk:
     def _edges(self, line: str, times_s: list[float], first_level: bool) -> None:
         card, pin = self._card, self._card.resolve(line)
         ticks = [card.clock.ticks(time_s) for time_s in times_s]
-        if ticks and min(ticks) < card.now:
+        if ticks and min(ticks) < card.now - SLACK_TICKS:
             raise ValueError(f"{(card.now - min(ticks)) / 1e5:.3f} ms too late for an edge on {line}")
         for i, tick in enumerate(sorted(ticks)):
             card.at(tick, lambda level=first_level ^ bool(i % 2): card.drive(pin, level=level))  # type: ignore[misc]
@@ -176,11 +179,12 @@ class Desk:
         else:
             mouse = make_mouse(MouseKind(kind), of_mouse, start_host_s=start_host_s, setting=Setting(**setting))
         self._mouse = MouseAtCard(card=card, mouse=mouse, lick_line=lick_line, valve=valve)
+        signal = WheelSignal(clock=card.clock, mouse=mouse, start_host_s=start_host_s, rng=of_signal)
+        card.wheel_turns = signal.turns
+        self._wheel = wheel[0] if wheel is not None else None
         if wheel is not None:
-            signal = WheelSignal(clock=card.clock, mouse=mouse, start_host_s=start_host_s, rng=of_signal)
             card.analog.connect(wheel[0], signal, from_ticks=card.now)
             card.analog.connect(wheel[1], WheelSupply(rng=of_supply), from_ticks=card.now)
-            self._wheel = wheel[0]
 
     def _at_card(self) -> MouseAtCard:
         if self._mouse is None:
@@ -226,13 +230,18 @@ class Desk:
 
     def _overflow(self) -> None:
         for task in self._servicer.tasks.values():
-            if isinstance(task.maybe_engine, InputEngine):
-                task.maybe_engine.overflowed = True
+            engine = task.maybe_engine
+            if isinstance(engine, InputEngine):
+                engine.overflowed = True
+            if isinstance(engine, DigitalInput):
+                engine.detection_overflowed = True
 
     def _late_answers(self, seconds: float) -> None:
         self._card.faults.late_answer_s = seconds
 
     def _error(self, rpc: str, code: int, times: int = 1) -> None:
+        if code >= 0:
+            raise ValueError(f"an error's code is negative, not {code}")
         self._card.faults.errors[rpc] = code, times
 
     def _lag(self, digital_s: float = 0.0, counter_s: float = 0.0) -> None:

@@ -35,22 +35,18 @@ class Code(IntEnum):
     CHANGE_CHANNEL_NOT_IN_TASK = -200926
     SIGNAL_EVENT_REGISTERED = -200949
     DEVICE_GONE = -201003
+    REGISTER_WHILE_RUNNING = -200960
+    UNREGISTER_WHILE_RUNNING = -200986
     NO_CHANGE_DETECTION = -201020
     STATE_PER_LINE = -201481
 
 
 class CardError(Exception):
-    """The card refuses; what the client library turns into its DaqError.
+    """The card refuses; what the client library turns into its DaqError."""
 
-    ``n_read`` and ``n_written`` come with the reads and writes of arrays only (NIDAQ_NOTES 3).
-    """
-
-    def __init__(self, code: int, what: str, *, n_read: int | None = None, n_written: int | None = None) -> None:
+    def __init__(self, code: int, what: str) -> None:
         super().__init__(what)
         self.code = int(code)
-        self.what = what
-        self.n_read = n_read
-        self.n_written = n_written
 
 
 class NotServed(Exception):

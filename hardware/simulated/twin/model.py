@@ -20,6 +20,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 
+import numpy as np
+
+from hardware.arrays import FloatArray, IntArray
 from hardware.clock import TICKS_PER_S, CardClock
 from hardware.simulated.twin import pins
 from hardware.simulated.twin.analog import AnalogInputs
@@ -33,6 +36,25 @@ NEVER = 1 << 62
 def ticks_in(seconds: float) -> int:
     """Return a duration on the card's own clock in ticks."""
     return round(seconds * TICKS_PER_S)
+
+
+@dataclass
+class SampleClock:
+    """A clock of even samples; the first one comes with its start."""
+
+    started_ticks: int
+    rate_hz: float
+    stopped_ticks: int = NEVER
+
+    def n_until(self, ticks: int) -> int:
+        """Return how many samples there are up to a tick, this one included."""
+        ticks = min(ticks, self.stopped_ticks)
+        return int((ticks - self.started_ticks) * self.rate_hz / TICKS_PER_S + 1e-9) + 1
+
+    def ticks(self, k: IntArray) -> IntArray:
+        """Return the ticks of samples, counted from 0, shape (n,)."""
+        found: IntArray = self.started_ticks + np.rint(k * (TICKS_PER_S / self.rate_hz)).astype(np.int64)
+        return found
 
 
 @dataclass
@@ -70,6 +92,12 @@ class Card:
         self.change_event: list[Callable[[], None]] = []
         """Told of each ChangeDetectionEvent."""
         self.scope: dict[str, list[tuple[int, bool]]] = {line: [] for line in pins.LINES}
+        self.words: tuple[list[int], list[int]] = ([self.now], [0])
+        """Port 0 after each tick in which it changed: ticks and words."""
+        self.analog_clock: SampleClock | None = None
+        """What the analog inputs are sampled by, while they are or have been."""
+        self.wheel_turns: Callable[[IntArray], FloatArray] | None = None
+        """Turns of the wheel at ticks, for a counter that decodes its encoder."""
         self.owners: dict[str, object] = {}
         self.counter_pins = [f"port{1 + n // 8}/line{n % 8}" for n in pins.DEFAULT_COUNTER_PFI]
         self.watchdog_expired = False
@@ -88,11 +116,8 @@ class Card:
 
     def advance(self, ticks: int) -> None:
         """Process everything up to a tick, this one included."""
-        events = self._events
-        while events and events[0][0] <= ticks:
-            tick = self.now = max(events[0][0], self.now)
-            while events and events[0][0] <= tick:
-                heapq.heappop(events)[2]()
+        while self._events and self._events[0][0] <= ticks:
+            self.now = max(self._events[0][0], self.now)
             self._end_of_tick()
         self.now = max(self.now, ticks)
 
@@ -115,8 +140,12 @@ class Card:
         return self._events[0][0] if self._events else NEVER
 
     def _end_of_tick(self) -> None:
+        while self._events and self._events[0][0] <= self.now:
+            heapq.heappop(self._events)[2]()
         if self._word != self._word_before:
             before, self._word_before = self._word_before, self._word
+            self.words[0].append(self.now)
+            self.words[1].append(self._word)
             for detect in self.change_detectors:
                 detect(before, self._word)
 

@@ -93,11 +93,15 @@ class WheelSignal:
         self._start_host_s = start_host_s
         self._rng = rng
 
-    def volts(self, ticks: IntArray) -> FloatArray:
-        """See ``Source.volts``."""
+    def turns(self, ticks: IntArray) -> FloatArray:
+        """Return the disk's turns since the first flip at each of the rising ticks, shape (n,)."""
         clock = self._clock
         host_s = (ticks - clock.zero_ticks) / (TICKS_PER_S * (1 + clock.drift_ppm * 1e-6))
-        turns = self._mouse.distance_cm(host_s - self._start_host_s) / (2 * math.pi * RUNNING_RADIUS_CM)
+        return self._mouse.distance_cm(host_s - self._start_host_s) / (2 * math.pi * RUNNING_RADIUS_CM)
+
+    def volts(self, ticks: IntArray) -> FloatArray:
+        """See ``Source.volts``."""
+        turns = self.turns(ticks)
         noise_v = self._rng.normal(0.0, NOISE_V, len(ticks))
         volts: FloatArray = np.clip((turns - np.floor(turns)) * SUPPLY_V + noise_v, 0.0, 5.0)
         return volts

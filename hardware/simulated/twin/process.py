@@ -49,6 +49,7 @@ class Twin:
         self._process: subprocess.Popen[str] | None = None
         self._bench: TwinBench | None = None
         self._port = 0
+        self._frozen = False
 
     def __enter__(self) -> Self:
         process = self._process = subprocess.Popen(
@@ -72,6 +73,8 @@ class Twin:
         process, self._process = self._process, None
         if process is None:
             return
+        if self._frozen:
+            process.kill()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 stream.close()
@@ -101,11 +104,13 @@ class Twin:
 
     def freeze(self) -> None:
         """Stop the process where it is: connections stay, answers don't come."""
+        self._frozen = True
         self._signal("SIGSTOP")
 
     def thaw(self) -> None:
         """Let a frozen process go on; the card catches up with all that has happened meanwhile."""
         self._signal("SIGCONT")
+        self._frozen = False
 
     def _signal(self, name: str) -> None:
         if self._process is not None:

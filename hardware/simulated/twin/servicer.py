@@ -11,6 +11,7 @@ the lock away meanwhile.
 from __future__ import annotations
 
 import math
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ from hardware.simulated.twin.tasks import (
     FINITE,
     HIGH,
     AnalogInput,
+    AngularEncoder,
     CounterInput,
     DigitalInput,
     DigitalOutput,
@@ -55,6 +57,9 @@ from hardware.simulated.twin.tasks import (
 SERVICE = "nidaqmx_grpc.NiDAQmx"
 CHANGE_DETECTION_EVENT = 12511
 NEW_SESSION, ATTACH = 1, 2
+SHORTEST_PULSE_S = 2e-8
+EDGES_PER_PULSE = {10090: 1, 10091: 2, 10092: 4}
+DEGREES = 10146
 LONGEST_NAP_S = 0.02
 """A waiting call looks again at least this often."""
 
@@ -92,8 +97,9 @@ class Servicer:
         self.stepped = isinstance(clock, VirtualClock)
         self.lock = threading.Condition(threading.RLock())
         """Held by whoever touches the card; notified after each call."""
-        self.tasks: dict[str, Task] = {}
+        self.tasks: dict[int, Task] = {}
         self._n_unnamed = 0
+        self._next_id = secrets.randbits(15) << 16 | 1  # sessions of a server that was here before are not ours
         self._services = pb.DESCRIPTOR.services_by_name["NiDAQmx"]
 
     # --- the frame of a call ------------------------------------------------------------------------
@@ -148,7 +154,7 @@ class Servicer:
                     self._fail_if_asked(name)
                     answer = method(self, request)
             except (CardError, NotServed, AlreadyExists) as e:
-                _refuse(context, e)
+                _refuse(context, e, name)
             if late_s and not self.stepped:
                 time.sleep(late_s)
             return answer
@@ -190,7 +196,7 @@ class Servicer:
 
     def task(self, session: Session) -> Task:
         """Return a session's task; raise if there is none."""
-        if (task := self.tasks.get(session.name)) is None:
+        if (task := self.tasks.get(session.id)) is None:
             raise CardError(Code.INVALID_TASK, "Task specified is invalid or does not exist")
         return task
 
@@ -215,17 +221,20 @@ class Servicer:
         return self._engine(session, kind)
 
     def _new_task(self, name: str, behavior: int, engine: Engine | None) -> tuple[Session, bool]:
-        if name and name in self.tasks:
-            if behavior == NEW_SESSION:
-                raise AlreadyExists(f"Session {name} exists already")
-            return Session(name=name), False
+        for session_id, task in self.tasks.items():
+            if name and name == task.name:
+                if behavior == NEW_SESSION:
+                    raise AlreadyExists(f"Session {name} exists already")
+                return Session(id=session_id), False
         if behavior == ATTACH:
             raise CardError(Code.INVALID_TASK, f"There is no session {name} to attach to")
         if not name:
             name = f"_unnamedTask<{self._n_unnamed}>"
             self._n_unnamed += 1
-        self.tasks[name] = Task(name, self.card, engine)
-        return Session(name=name), True
+        session_id = self._next_id
+        self._next_id += 1
+        self.tasks[session_id] = Task(name, self.card, engine)
+        return Session(id=session_id), True
 
     @_serves("CreateTask")
     def create_task(self, request: pb.CreateTaskRequest) -> Message:
@@ -239,7 +248,7 @@ class Servicer:
         task = self.task(request.task)
         task.abort()
         task.aborted = True
-        del self.tasks[task.name]
+        del self.tasks[request.task.id]
         return pb.ClearTaskResponse()
 
     @_serves("StartTask")
@@ -291,7 +300,9 @@ class Servicer:
     def wait_until_task_done(self, request: pb.WaitUntilTaskDoneRequest) -> Message:
         """Wait."""
         task = self.task(request.task)
-        if not self.wait(lambda: task.aborted or task.done(), timeout_s=request.time_to_wait, due=lambda: NEVER):
+        done = self.wait(lambda: task.aborted or task.done(), timeout_s=request.time_to_wait, due=lambda: NEVER)
+        _require(not task.aborted, Code.ABORTED, "The operation was aborted")
+        if not done:
             raise CardError(Code.WAIT_NOT_DONE, "Wait until done did not indicate that the task was done in time")
         return pb.WaitUntilTaskDoneResponse()
 
@@ -330,10 +341,23 @@ class Servicer:
         """Add a pulse by high and low time."""
         engine = self._new_engine(request.task, PulseOutput)
         engine.counter = self._counter(engine, request.counter, request.name_to_assign_to_channel)
-        engine.idle_high = request.idle_state_raw == HIGH
+        times_s = (request.high_time, request.low_time)
+        _require(min(times_s) >= SHORTEST_PULSE_S, Code.BAD_VALUE, f"Pulse times are out of range: {times_s} s")
+        engine.idle_high = engine.high = request.idle_state_raw == HIGH
         engine.initial_delay_s, engine.low_s = request.initial_delay, request.low_time
         engine.high_s = request.high_time
         return pb.CreateCOPulseChanTimeResponse()
+
+    @_serves("CreateCIAngEncoderChan")
+    def create_ci_ang_encoder_chan(self, request: pb.CreateCIAngEncoderChanRequest) -> Message:
+        """Add a counter that decodes the wheel's quadrature."""
+        if request.decoding_type_raw not in EDGES_PER_PULSE or request.units_raw != DEGREES or request.zidx_enable:
+            raise NotServed("The twin decodes quadrature into degrees, without index")
+        engine = self._new_engine(request.task, AngularEncoder)
+        engine.counter = self._counter(engine, request.counter, request.name_to_assign_to_channel)
+        engine.steps_per_turn = request.pulses_per_rev * EDGES_PER_PULSE[request.decoding_type_raw]
+        engine.initial_degrees = request.initial_angle
+        return pb.CreateCIAngEncoderChanResponse()
 
     def _counter(self, engine: Engine, counter: str, name: str) -> str:
         if engine.names:
@@ -379,8 +403,14 @@ class Servicer:
         engine = self._engine(request.task, InputEngine)
         if isinstance(engine, CounterInput) and request.source:
             engine.clock_term = request.source
-        elif not isinstance(engine, AnalogInput) or request.source not in ("", "OnboardClock"):
-            raise NotServed("The twin clocks analog inputs by the card and counters by a terminal, nothing else")
+        elif isinstance(engine, AngularEncoder):
+            if pins.local(request.source, self.card.device).lower() != "ai/sampleclock":
+                raise NotServed("The twin samples an encoder by ai/SampleClock")
+        elif isinstance(engine, AnalogInput | DigitalInput) and request.source in ("", "OnboardClock"):
+            if isinstance(engine, DigitalInput):
+                engine.clocked = True
+        else:
+            raise NotServed("The twin clocks inputs by the card and counters by a terminal, nothing else")
         engine.mode = _sample_mode(request.sample_mode_raw)
         engine.rate_hz, engine.samples_per_channel = request.rate, request.samps_per_chan
         return pb.CfgSampClkTimingResponse()
@@ -421,7 +451,7 @@ class Servicer:
 
         def ready() -> bool:
             if task.aborted or not task.running:
-                raise CardError(Code.ABORTED, "The operation was aborted", n_read=0)
+                raise CardError(Code.ABORTED, "The operation was aborted")
             return engine.available() >= wanted
 
         self.wait(ready, timeout_s=timeout_s, due=lambda: engine.due(wanted))
@@ -433,22 +463,17 @@ class Servicer:
         """Read into an array of the client's size: its fields of the answer; what was not read is 0."""
         engine = self._engine(request.task, kind)
         wanted, status = request.num_samps_per_chan, 0
-        try:
-            if isinstance(engine, InputEngine) and engine.buffered:
-                _, n = self._wait_for(request.task, kind, wanted, request.timeout)  # type: ignore[arg-type]
-                if n < wanted:
-                    status = int(Code.SAMPLES_NOT_YET_THERE)
-            else:
-                n = max(wanted, 1)
-            table = rows(engine, n)
-        except CardError as e:
-            raise CardError(e.code, e.what, n_read=e.n_read or 0) from None
+        if isinstance(engine, InputEngine) and engine.buffered:
+            _, n = self._wait_for(request.task, kind, wanted, request.timeout)  # type: ignore[arg-type]
+            if n < wanted:
+                status = int(Code.SAMPLES_NOT_YET_THERE)
+        else:
+            n = max(wanted, 1)
+        table = rows(engine, n)
         values = np.zeros(size, table.dtype)
         packed = table.ravel() if request.fill_mode_raw == 0 else table.T.ravel()
         if len(packed) > size:
-            raise CardError(
-                Code.BAD_VALUE, f"The array holds {size} samples and {len(packed)} were asked for", n_read=0
-            )
+            raise CardError(Code.BAD_VALUE, f"The array holds {size} samples and {len(packed)} were asked for")
         values[: len(packed)] = packed
         return {"status": status, "samps_per_chan_read": n, "read_array": values}
 
@@ -462,7 +487,7 @@ class Servicer:
     def read_digital_u8(self, request: pb.ReadDigitalU8Request) -> Message:
         """Read words of ports of 8 lines."""
         if any(pins.port(line) == 0 for lines in self._engine(request.task, DigitalInput).channels for line in lines):
-            raise CardError(Code.TYPE_TOO_SMALL, "Read can't be performed: port 0 has more lines than 8", n_read=0)
+            raise CardError(Code.TYPE_TOO_SMALL, "Read can't be performed: port 0 has more lines than 8")
         fields = self._read_array(request, DigitalInput, _words, pb.ReadDigitalU8Response, request.array_size_in_samps)
         return pb.ReadDigitalU8Response(**{**fields, "read_array": fields["read_array"].astype(np.uint8).tobytes()})
 
@@ -494,7 +519,7 @@ class Servicer:
     def read_counter_f64_ex(self, request: pb.ReadCounterF64ExRequest) -> Message:
         """Read counts as floats."""
         fields = self._read_array(
-            request, CounterInput, _counts, pb.ReadCounterF64ExResponse, request.array_size_in_samps
+            request, self._float_counter(request), _floats, pb.ReadCounterF64ExResponse, request.array_size_in_samps
         )
         return pb.ReadCounterF64ExResponse(**{**fields, "read_array": fields["read_array"].tolist()})
 
@@ -506,7 +531,13 @@ class Servicer:
     @_serves("ReadCounterScalarF64")
     def read_counter_scalar_f64(self, request: pb.ReadCounterScalarF64Request) -> Message:
         """Read one count as a float."""
-        return pb.ReadCounterScalarF64Response(value=float(self._scalar(request, CounterInput, _counts)))
+        return pb.ReadCounterScalarF64Response(
+            value=float(self._scalar(request, self._float_counter(request), _floats))
+        )
+
+    def _float_counter(self, request: Message) -> type[CounterInput | AngularEncoder]:
+        engine = self.task(request.task).engine
+        return AngularEncoder if isinstance(engine, AngularEncoder) else CounterInput
 
     @_serves("ReadAnalogF64")
     def read_analog_f64(self, request: pb.ReadAnalogF64Request) -> Message:
@@ -533,14 +564,10 @@ class Servicer:
     def _write(self, request: Message, levels: Sequence[tuple[str, bool]]) -> None:
         task = self.task(request.task)
         engine = self._engine(request.task, DigitalOutput)
-        try:
-            if not task.running:
-                _require(request.auto_start, Code.WRITE_BEFORE_START, "Write failed: the task isn't running")
-                self._start(task)
-            engine.write(levels)
-        except CardError as e:
-            n_written = None if isinstance(request, pb.WriteDigitalScalarU32Request) else 0
-            raise CardError(e.code, e.what, n_written=n_written) from None
+        if not task.running:
+            _require(request.auto_start, Code.WRITE_BEFORE_START, "Write failed: the task isn't running")
+            self._start(task)
+        engine.write(levels)
 
     def _last_words(self, request: Message, values: Sequence[int]) -> list[tuple[str, bool]]:
         channels = self._engine(request.task, DigitalOutput).channels
@@ -557,9 +584,7 @@ class Servicer:
         channels = self._engine(request.task, DigitalOutput).channels
         lines = [line for lines in channels for line in lines]
         if len(request.write_array) != len(lines) or request.num_samps_per_chan != 1:
-            raise CardError(
-                Code.NUM_LINES_MISMATCH, f"{len(request.write_array)} levels for {len(lines)} lines", n_written=0
-            )
+            raise CardError(Code.NUM_LINES_MISMATCH, f"{len(request.write_array)} levels for {len(lines)} lines")
         self._write(request, list(zip(lines, map(bool, request.write_array), strict=True)))
         return pb.WriteDigitalLinesResponse(samps_per_chan_written=1)
 
@@ -567,7 +592,7 @@ class Servicer:
     def write_digital_u8(self, request: pb.WriteDigitalU8Request) -> Message:
         """Write words of ports of 8 lines."""
         if any(pins.port(line) == 0 for lines in self._engine(request.task, DigitalOutput).channels for line in lines):
-            raise CardError(Code.TYPE_TOO_SMALL, "Write can't be performed: port 0 has more lines than 8", n_written=0)
+            raise CardError(Code.TYPE_TOO_SMALL, "Write can't be performed: port 0 has more lines than 8")
         self._write(request, self._last_words(request, request.write_array))
         return pb.WriteDigitalU8Response(samps_per_chan_written=1)
 
@@ -669,20 +694,25 @@ class Servicer:
     @_serves("UnregisterSignalEvent")
     def unregister_signal_event(self, request: pb.UnregisterSignalEventRequest) -> Message:
         """Let the client's cancelling of the stream do it."""
-        self.task(request.task)
+        self._unregister(request, "RegisterSignalEvent")
         return pb.UnregisterSignalEventResponse()
 
     @_serves("UnregisterEveryNSamplesEvent")
     def unregister_every_n_samples_event(self, request: pb.UnregisterEveryNSamplesEventRequest) -> Message:
         """Let the client's cancelling of the stream do it."""
-        self.task(request.task)
+        self._unregister(request, "RegisterEveryNSamplesEvent")
         return pb.UnregisterEveryNSamplesEventResponse()
 
     @_serves("UnregisterDoneEvent")
     def unregister_done_event(self, request: pb.UnregisterDoneEventRequest) -> Message:
         """Let the client's cancelling of the stream do it."""
-        self.task(request.task)
+        self._unregister(request, "RegisterDoneEvent")
         return pb.UnregisterDoneEventResponse()
+
+    def _unregister(self, request: Message, name: str) -> None:
+        task = self.task(request.task)
+        _require(not task.running, Code.UNREGISTER_WHILE_RUNNING, "Event can't be unregistered while the task runs")
+        task.events.discard(name)
 
     def _stream(self, name: str) -> Callable[..., Iterator[Message]]:
         """Return the handler of an event's registration: an answer for each event, until it is cancelled."""
@@ -692,15 +722,19 @@ class Servicer:
                 with self.call():
                     self._fail_if_asked(name)
                     task = self.task(request.task)
-                    task.require_stopped()
+                    _require(not task.running, Code.REGISTER_WHILE_RUNNING, "Event can't be registered: task runs")
+                    _require(name not in task.events, Code.SIGNAL_EVENT_REGISTERED, "Event is registered already")
                     n_events, answer = self._event(name, request, task)
+                    task.events.add(name)
             except (CardError, NotServed) as e:
-                _refuse(context, e)
+                _refuse(context, e, name)
             context.add_callback(self._wake)
             context.send_initial_metadata(())
             told = 0
             while context.is_active() and not task.aborted:
-                with self.call() as card:
+                with self.lock:
+                    card = self.card
+                    card.advance(self.now_ticks())
                     n = n_events()
                     if n <= told:
                         next_ticks = card.next_event()
@@ -771,20 +805,26 @@ def _counts(engine: CounterInput, n: int) -> AnyArray:
     return np.array([engine.read(n) if engine.buffered else [engine.count()] * n], np.uint32)
 
 
+def _floats(engine: CounterInput | AngularEncoder, n: int) -> AnyArray:
+    if isinstance(engine, CounterInput):
+        return _counts(engine, n).astype(np.float64)
+    if not engine.buffered:
+        raise NotServed("The twin samples an encoder by ai/SampleClock")
+    return engine.read(n)[np.newaxis]
+
+
 def _volts(engine: AnalogInput, n: int) -> AnyArray:
     return engine.read(n) if engine.buffered else np.repeat(engine.read_now(), n, axis=1)
 
 
-def _refuse(context: grpc.ServicerContext, error: CardError | NotServed | AlreadyExists) -> NoReturn:
-    """End a call with an error, in the format that the client library knows."""
+def _refuse(context: grpc.ServicerContext, error: CardError | NotServed | AlreadyExists, rpc: str) -> NoReturn:
+    """End a call with an error, in the format that the client library knows; none was read or written of arrays."""
     if isinstance(error, CardError):
-        trailers = {"ni-error": error.code}
-        if error.n_read is not None:
-            trailers["ni-samps-per-chan-read"] = error.n_read
-        if error.n_written is not None:
-            trailers["ni-samps-per-chan-written"] = error.n_written
-        context.set_trailing_metadata(tuple((key, str(value)) for key, value in trailers.items()))
-        context.abort(grpc.StatusCode.UNKNOWN, error.what)
+        trailers = [("ni-error", str(error.code))]
+        if rpc.startswith(("Read", "Write")) and "Scalar" not in rpc:
+            trailers.append((f"ni-samps-per-chan-{'read' if rpc.startswith('Read') else 'written'}", "0"))
+        context.set_trailing_metadata(tuple(trailers))
+        context.abort(grpc.StatusCode.UNKNOWN, str(error))
     status = grpc.StatusCode.ALREADY_EXISTS if isinstance(error, AlreadyExists) else grpc.StatusCode.UNIMPLEMENTED
     context.abort(status, str(error))
     raise AssertionError("abort always raises")

@@ -6,17 +6,17 @@ to where it was before. What it was told is kept, samples that were not read are
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 
 import numpy as np
 
 from hardware.arrays import FloatArray, IntArray
-from hardware.clock import TICKS_PER_S
 from hardware.simulated.twin import pins
 from hardware.simulated.twin.errors import CardError, Code, NotServed
-from hardware.simulated.twin.model import NEVER, Card, ticks_in
+from hardware.simulated.twin.model import NEVER, Card, SampleClock, ticks_in
 
 CONTINUOUS, FINITE = 10123, 10178
 RISING, FALLING = 10280, 10171
@@ -132,6 +132,8 @@ class SampledOnEvents(InputEngine):
         super().__init__(card)
         self._samples: deque[tuple[int, int]] = deque()
         self._n = 0
+        self.detection_overflowed = False
+        """Changes came faster than the card could store them; an asked fault only."""
 
     def lag_ticks(self) -> int:
         """Return how long after its event a sample becomes readable."""
@@ -172,7 +174,7 @@ class SampledOnEvents(InputEngine):
 
 
 class DigitalInput(SampledOnEvents):
-    """Digital input, on demand or on change detection."""
+    """Digital input: on demand, on change detection, or on the card's sample clock."""
 
     channel_type = 10151
 
@@ -181,6 +183,8 @@ class DigitalInput(SampledOnEvents):
         self.channels: list[list[str]] = []
         """The lines of each channel, in order of position."""
         self.rising = self.falling = 0
+        self.clocked = False
+        self._clock = SampleClock(0, 1.0)
 
     def add(self, lines: list[str], *, one_channel: bool, name: str) -> None:
         """Add channels: one for all lines, or one for each."""
@@ -200,10 +204,10 @@ class DigitalInput(SampledOnEvents):
                 word |= pins.bit(line)
             words.append(word)
         self.rising, self.falling = words
-        self.mode, self.samples_per_channel = mode, samples_per_channel
+        self.mode, self.samples_per_channel, self.clocked = mode, samples_per_channel, False
 
     def resources(self) -> list[tuple[str, int]]:
-        """There is one change detector."""
+        """There is one timing engine."""
         return [("change detection", Code.RESOURCE_RESERVED)] if self.buffered else []
 
     def lag_ticks(self) -> int:
@@ -213,13 +217,40 @@ class DigitalInput(SampledOnEvents):
     def start(self) -> None:
         """Begin to look for changes."""
         super().start()
-        if self.buffered:
+        if self.clocked:
+            self._clock = SampleClock(self.card.now, self.rate_hz)
+        elif self.buffered:
             self.card.change_detectors.append(self._detect)
 
     def stop(self) -> None:
         """Look no longer."""
         if self._detect in self.card.change_detectors:
             self.card.change_detectors.remove(self._detect)
+
+    def total(self) -> int:
+        """See ``InputEngine.total``."""
+        if not self.clocked:
+            return super().total()
+        n = self._clock.n_until(self.card.now)
+        return min(n, self.samples_per_channel) if self.mode == FINITE else n
+
+    def due(self, n: int) -> int:
+        """See ``InputEngine.due``."""
+        return int(self._clock.ticks(np.array([self.n_read + n - 1]))[0]) if self.clocked else super().due(n)
+
+    def read(self, n: int) -> list[int]:
+        """See ``SampledOnEvents.read``."""
+        if not self.clocked:
+            return super().read(n)
+        ticks = self._clock.ticks(np.arange(self.n_read, self.n_read + n))
+        self.n_read += n
+        if not n:
+            return []
+        since, words = self.card.words
+        first = bisect_right(since, int(ticks[0])) - 1
+        which = np.searchsorted(np.array(since[first:]), ticks, side="right") - 1
+        found: list[int] = np.array(words[first:])[which].tolist()
+        return found
 
     def word_now(self, channel: list[str]) -> int:
         """Return a channel's lines now, each at its bit in its port."""
@@ -326,13 +357,14 @@ class AnalogInput(InputEngine):
     """Voltages on a sample clock of the card; the first sample is taken at the start itself."""
 
     channel_type = 10100
+    measures = 10322
+    """The driver's number for voltages."""
 
     def __init__(self, card: Card) -> None:
         super().__init__(card)
         self.channels: list[str] = []
         self.ranges: list[tuple[float, float]] = []
-        self._started_ticks = 0
-        self._stopped_at: int | None = None
+        self._clock = SampleClock(0, 1.0)
 
     def resources(self) -> list[tuple[str, int]]:
         """There is one converter."""
@@ -341,25 +373,25 @@ class AnalogInput(InputEngine):
     def start(self) -> None:
         """Begin to sample."""
         super().start()
-        self._started_ticks = self.card.now
+        if self.buffered:
+            self._clock = self.card.analog_clock = SampleClock(self.card.now, self.rate_hz)
 
-    def sample_ticks(self, k: IntArray) -> IntArray:
-        """Return when samples are taken, shape (n,)."""
-        ticks: IntArray = self._started_ticks + np.rint(k * (TICKS_PER_S / self.rate_hz)).astype(np.int64)
-        return ticks
+    def stop(self) -> None:
+        """Stop the sample clock, for others that use it too."""
+        self._clock.stopped_ticks = self.card.now
 
     def total(self) -> int:
         """See ``InputEngine.total``."""
-        n = int((self.card.now - self._started_ticks) * self.rate_hz / TICKS_PER_S + 1e-9) + 1
+        n = self._clock.n_until(self.card.now)
         return min(n, self.samples_per_channel) if self.mode == FINITE else n
 
     def due(self, n: int) -> int:
         """See ``InputEngine.due``."""
-        return int(self.sample_ticks(np.array([self.n_read + n - 1]))[0])
+        return int(self._clock.ticks(np.array([self.n_read + n - 1]))[0])
 
     def read(self, n: int) -> FloatArray:
         """Return the next ``n`` samples, which are there, shape (channels, n)."""
-        ticks = self.sample_ticks(np.arange(self.n_read, self.n_read + n))
+        ticks = self._clock.ticks(np.arange(self.n_read, self.n_read + n))
         self.n_read += n
         return self._volts(ticks)
 
@@ -373,6 +405,73 @@ class AnalogInput(InputEngine):
             for channel, (low, high) in zip(self.channels, self.ranges, strict=True)
         ]
         return np.array(rows)
+
+
+class AngularEncoder(InputEngine):
+    """A counter that decodes the wheel's quadrature, sampled by the analog inputs' clock.
+
+    Start it before the analog inputs, so that their first samples belong together. The angle counts from its start.
+    """
+
+    channel_type = 10131
+    measures = 10360
+    """The driver's number for the angle of an encoder."""
+
+    def __init__(self, card: Card) -> None:
+        super().__init__(card)
+        self.counter = ""
+        self.steps_per_turn = 0
+        self.initial_degrees = 0.0
+        self._started_ticks = 0
+        self._others: SampleClock | None = None  # samples before the start are not ours
+        self._n_before = 0
+        self._first_step: int | None = None
+
+    def resources(self) -> list[tuple[str, int]]:
+        """A counter does one thing at a time."""
+        return [(self.counter, Code.RESOURCE_RESERVED)]
+
+    def start(self) -> None:
+        """Begin to count steps."""
+        super().start()
+        self._started_ticks = self.card.now
+        self._others = self.card.analog_clock
+        self._n_before = self._others.n_until(self.card.now) if self._others else 0
+        self._first_step = None
+
+    def total(self) -> int:
+        """See ``InputEngine.total``: none before the analog inputs run."""
+        if (clock := self.card.analog_clock) is None:
+            return 0
+        return clock.n_until(self.card.now) - (self._n_before if clock is self._others else 0)
+
+    def due(self, n: int) -> int:
+        """See ``InputEngine.due``."""
+        clock = self.card.analog_clock
+        return int(clock.ticks(np.array([self._index(n - 1)]))[0]) if clock is not None else NEVER
+
+    def read(self, n: int) -> FloatArray:
+        """Return the next ``n`` angles in degrees, shape (n,)."""
+        if (clock := self.card.analog_clock) is None:
+            return np.zeros(0)
+        ticks = clock.ticks(np.arange(self._index(0), self._index(n)))
+        self.n_read += n
+        if self._first_step is None:
+            self._first_step = int(self._steps(np.array([self._started_ticks]))[0])
+        steps = self._steps(ticks) - self._first_step
+        degrees: FloatArray = self.initial_degrees + steps.astype(np.float64) * (360.0 / self.steps_per_turn)
+        return degrees
+
+    def _index(self, k: int) -> int:
+        """Return which sample of the clock the k-th unread one is."""
+        before = self._n_before if self.card.analog_clock is self._others else 0
+        return before + self.n_read + k
+
+    def _steps(self, ticks: IntArray) -> IntArray:
+        if self.card.wheel_turns is None:
+            return np.zeros(len(ticks), np.int64)
+        steps: IntArray = np.floor(self.card.wheel_turns(ticks) * self.steps_per_turn).astype(np.int64)
+        return steps
 
 
 class DigitalOutput(Engine):
@@ -426,6 +525,8 @@ class PulseOutput(Engine):
         """The trigger's terminal, without the device."""
         self.trigger_edge = RISING
         self.retriggerable = False
+        self.high = False
+        """Level of the counter's own output, whatever becomes of it at the pin."""
         self._pin = ""
         self._watched: str | None = None
         self._pulsing = False
@@ -434,14 +535,14 @@ class PulseOutput(Engine):
         self._ends_with_pulse = False
 
     def resources(self) -> list[tuple[str, int]]:
-        """A counter does one thing at a time."""
-        return [(self.counter, Code.RESOURCE_RESERVED)]
+        """A counter does one thing at a time, and so does its output's pin."""
+        pin = self.card.counter_pins[int(self.counter[3:])]
+        return [(self.counter, Code.RESOURCE_RESERVED), (pin, Code.RESOURCE_RESERVED)]
 
     def commit(self) -> None:
         """Take the output's pin to the idle level."""
         self._pin = self.card.counter_pins[int(self.counter[3:])]
-        if not self._pulsing:
-            self.card.output(self._pin, level=self.idle_high)
+        self._output(self.idle_high)
 
     def start(self) -> None:
         """Pulse, or wait for the trigger."""
@@ -450,7 +551,7 @@ class PulseOutput(Engine):
         if self.trigger is None:
             self._fire()
         elif self.trigger.lower() == "changedetectionevent":
-            self.card.change_event.append(self._fire)
+            self.card.change_event.append(self._changed)
         else:
             pin = pins.pin(self.trigger)
             if pin is None or pins.port(pin) == 0:
@@ -464,7 +565,7 @@ class PulseOutput(Engine):
         self._run += 1
         if self._pulsing:
             self._pulsing = False
-            self.card.output(self._pin, level=self.idle_high)
+            self._output(self.idle_high)
 
     def abandon(self) -> None:
         """Start nothing new; a pulse that has begun ends on time."""
@@ -482,8 +583,13 @@ class PulseOutput(Engine):
         if self._watched is not None:
             self.card.unwatch(self._watched, self._edge)
             self._watched = None
-        if self._fire in self.card.change_event:
-            self.card.change_event.remove(self._fire)
+        if self._changed in self.card.change_event:
+            self.card.change_event.remove(self._changed)
+
+    def _changed(self) -> None:
+        """Fire two ticks after a change event: that tick is over already."""
+        run = self._run
+        self.card.at(self.card.now + 2, lambda: self._fire() if run == self._run else None)
 
     def _edge(self, level: bool) -> None:
         if level == (self.trigger_edge == RISING):
@@ -496,22 +602,26 @@ class PulseOutput(Engine):
         self._after(self.initial_delay_s, lambda: self._rise(1))
 
     def _rise(self, nth: int) -> None:
-        self.card.output(self._pin, level=not self.idle_high)
+        self._output(not self.idle_high)
         self._after(self.high_s, lambda: self._fall(nth))
 
     def _fall(self, nth: int) -> None:
-        self.card.output(self._pin, level=self.idle_high)
+        self._output(self.idle_high)
         if self._ends_with_pulse or (self.mode == FINITE and nth >= self.n_pulses):
             self._pulsing = False
         else:
             self._after(self.low_s, lambda: self._rise(nth + 1))
 
-    def _after(self, delay_s: float, happens: object) -> None:
+    def _output(self, level: bool) -> None:
+        self.high = level
+        self.card.output(self._pin, level=level)
+
+    def _after(self, delay_s: float, happens: Callable[[], None]) -> None:
         run = self._run
 
         def now() -> None:
             if run == self._run:
-                happens()  # type: ignore[operator]
+                happens()
 
         if delay_s > 0:
             self.card.at(self.card.now + ticks_in(delay_s), now)
@@ -528,8 +638,12 @@ class Watchdog(Engine):
             raise CardError(Code.WATCHDOG_TIMEOUT_RANGE, f"Watchdog timeout is out of range: {timeout_s:g} s")
         self.timeout_s = timeout_s
         self.states: dict[str, bool | None] = {}
-        self.expired = False
         self._run = 0
+
+    @property
+    def expired(self) -> bool:
+        """Whether the card's watchdog has expired, for this task or an earlier one."""
+        return self.card.watchdog_expired
 
     def set_states(self, names: str, states: list[int]) -> None:
         """Take the state of each line upon expiry; one state a line (NIDAQ_NOTES 8.9)."""
@@ -567,7 +681,6 @@ class Watchdog(Engine):
     def clear(self) -> None:
         """End the expiration; the timer begins to run down anew."""
         if self.expired:
-            self.expired = False
             self.card.clear_expiration()
             self.start()
 
@@ -577,7 +690,6 @@ class Watchdog(Engine):
 
     def _expire(self, run: int) -> None:
         if run == self._run:
-            self.expired = True
             self.card.expire(self.states)
 
 
@@ -590,6 +702,8 @@ class Task:
         self.maybe_engine = engine
         self.state = State.UNRESERVED
         self.aborted = False
+        self.events: set[str] = set()
+        """Names of the events that are registered."""
         self._before_start = State.UNRESERVED
         self.begun = False
         """Whether a started task has really begun."""
