@@ -240,7 +240,7 @@ class NidaqEdges:
         """Wait until something has been seen, before a session; where nobody reads the edges, read them."""
         ends_s = self._clock.now_s() + limit_s
         while not (found := seen()) and self._clock.now_s() < ends_s:
-            self._clock.sleep_until(self._clock.now_s() + 0.002)
+            self._clock.sleep_until(self._clock.now_s() + 0.005)
             if not self.threaded:
                 self.poll_once()
         return bool(found)

@@ -466,10 +466,15 @@ def test_the_watchdog_closes_the_valve_of_a_process_that_no_longer_serves_it(twi
         assert not rig.bench.level("ctr0")
         assert rig.valve.watchdog is not None
         rig.valve.watchdog.kick()
-        rig.valve.poll()
+        assert outcomes(list(rig.valve.poll())) == [FIRED]
         with pytest.raises(DeviceError, match="watchdog has expired"):
-            while True:
-                rig.valve.poll()
+            rig.valve.poll()
+        assert outcomes(rig.reports(now_s + 12.0)) == [FAILED]
+        rig.valve.watchdog.kick()  # it has run out again meanwhile
+        with pytest.raises(DeviceError, match="watchdog has expired"):
+            rig.valve.poll()
+        rig.valve.pulse(reward=2, volume_ul=0.1)
+        assert outcomes(rig.reports(now_s + 13.0)) == [FIRED, CONFIRMED]
 
 
 def test_a_watchdog_that_is_kicked_does_not_expire(twin: Twin) -> None:
