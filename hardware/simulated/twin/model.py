@@ -180,26 +180,28 @@ class Card:
         if pin.startswith("port0"):
             self._word ^= pins.bit(pin)
         self.scope[pin].append((self.now, level))
-        for source in self._sources(pin):
+        sources = self._sources(pin)
+        for source in sources:
             for target in self._wires[source]:
                 if (source, target) not in self._cut:
                     self.drive(self.resolve(target), level=level)
-        for watcher in tuple(self._watchers[pin]):
-            watcher(level)
+        for source in sources:
+            for watcher in tuple(self._watchers[source]):
+                watcher(level)
 
     def output(self, pin: str, *, level: bool) -> None:
         """Drive a pin from the card, unless the watchdog keeps it."""
         if pin not in self._held:
             self.drive(pin, level=level)
 
-    def watch(self, pin: str, watcher: Watcher) -> None:
-        """Have a watcher told of each change of a pin, at its tick."""
-        self._watchers[pin].append(watcher)
+    def watch(self, net: str, watcher: Watcher) -> None:
+        """Have a watcher told of each change of a net, at its tick."""
+        self._watchers[self._net(net)].append(watcher)
 
-    def unwatch(self, pin: str, watcher: Watcher) -> None:
+    def unwatch(self, net: str, watcher: Watcher) -> None:
         """Stop telling a watcher."""
-        if watcher in self._watchers[pin]:
-            self._watchers[pin].remove(watcher)
+        if watcher in (watchers := self._watchers[self._net(net)]):
+            watchers.remove(watcher)
 
     def wire(self, source: str, target: str) -> None:
         """Lead a net's level to another net, from now on."""
@@ -227,10 +229,11 @@ class Card:
 
     def _net(self, name: str) -> str:
         """Return how a wire's end is kept: a counter by name, since its output may move, a pin by its line."""
-        return name.lower() if name.lower().startswith("ctr") else self.resolve(name)
+        pin = self.resolve(name)
+        return name.lower() if name.lower().startswith("ctr") else pin
 
     def _sources(self, pin: str) -> list[str]:
-        """Return the names under which wires may begin at a pin."""
+        """Return the names under which wires and watchers may be at a pin."""
         return [pin, *(f"ctr{n}" for n, out in enumerate(self.counter_pins) if out == pin)]
 
     # --- resources ----------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class MouseAtCard:
         self._card = card
         self._mouse = mouse
         self._lick_pin = card.resolve(lick_line)
-        self._valve_pin = card.resolve(valve)
+        self._valve_net = valve
         self._plan = 0  # licks of an older plan are void
         self._gone = False
         self.at_spout = True
@@ -40,7 +40,7 @@ class MouseAtCard:
         """Host time, tick, and whether it reached the spout, of each lick made."""
         self.drinks: list[tuple[float, int]] = []
         """Host time and tick of each drop that it could drink."""
-        card.watch(self._valve_pin, self._valve)
+        card.watch(valve, self._valve)
         self._replan()
 
     def see(self, *, host_s: float, identity: str) -> None:
@@ -52,7 +52,7 @@ class MouseAtCard:
         """Let it lick and drink no more."""
         self._gone = True
         self._plan += 1
-        self._card.unwatch(self._valve_pin, self._valve)
+        self._card.unwatch(self._valve_net, self._valve)
 
     def _valve(self, level: bool) -> None:
         if level and self.at_spout:

@@ -468,6 +468,7 @@ class Servicer:
             if n < wanted:
                 status = int(Code.SAMPLES_NOT_YET_THERE)
         else:
+            self._begin_on_demand(request.task)
             n = max(wanted, 1)
         table = rows(engine, n)
         values = np.zeros(size, table.dtype)
@@ -556,8 +557,16 @@ class Servicer:
             _, n = self._wait_for(request.task, kind, 1, request.timeout)  # type: ignore[arg-type]
             if n < 1:
                 raise CardError(Code.SAMPLES_NOT_YET_THERE, "The sample requested has not yet been acquired")
+        else:
+            self._begin_on_demand(request.task)
         value: float = rows(engine, 1).flat[0]
         return value
+
+    def _begin_on_demand(self, session: Session) -> None:
+        """Start a counter that is read without sample clock: it has nothing to show before."""
+        task = self.task(session)
+        if isinstance(task.engine, CounterInput) and not task.running:
+            self._start(task)
 
     # --- writes -------------------------------------------------------------------------------------
 

@@ -577,7 +577,11 @@ class PulseOutput(Engine):
 
     def done(self) -> bool:
         """A finite pulse is done when it has ended; a retriggerable one never is."""
-        return self._fired and not self._pulsing and not self.retriggerable
+        return self._fired and not self._pulsing and not self._again
+
+    @property
+    def _again(self) -> bool:
+        return self.retriggerable and self.trigger is not None
 
     def _disarm(self) -> None:
         if self._watched is not None:
@@ -596,7 +600,7 @@ class PulseOutput(Engine):
             self._fire()
 
     def _fire(self) -> None:
-        if self._pulsing or (self._fired and not self.retriggerable):
+        if self._pulsing or (self._fired and not self._again):
             return
         self._fired = self._pulsing = True
         self._after(self.initial_delay_s, lambda: self._rise(1))
