@@ -726,7 +726,10 @@ def test_an_unplugged_card_is_gone_from_its_time_on(rig: Rig) -> None:
         di.is_task_done()
     with pytest.raises(DaqError, match="-201003"):
         Device("Dev1", grpc_options=rig.options).self_test_device()
+    with pytest.raises(DaqError, match="-201003"):
+        di.close()
     rig.bench.clear_faults()
+    rig.changes().start()  # what was closed holds nothing any more
 
 
 def test_the_bench_refuses_what_makes_no_sense(rig: Rig) -> None:
@@ -988,10 +991,15 @@ def test_the_card_does_not_outlive_the_process_that_started_it() -> None:
 def test_all_that_is_served_is_in_the_service() -> None:
     from nidaqmx._stubs import nidaqmx_pb2 as pb
 
-    from hardware.simulated.twin import attributes, servicer
+    from hardware.clock import CardClock, VirtualClock
+    from hardware.simulated.twin import attributes, service
+    from hardware.simulated.twin.model import Card
+    from hardware.simulated.twin.servicer import Servicer
 
     methods = pb.DESCRIPTOR.services_by_name["NiDAQmx"].methods_by_name
-    served = {*servicer._rpcs, *attributes.CARD_GETTERS, *attributes.TASK_GET_RPCS, *attributes.TASK_SET_RPCS}
+    served = {*service.RPCS, *attributes.CARD_GETTERS, *attributes.TASK_GET_RPCS, *attributes.TASK_SET_RPCS}
+    card = Card(device="Dev1", clock=CardClock(drift_ppm=0.0, zero_ticks=0))
+    assert Servicer(card=card, clock=VirtualClock()).handlers()
     assert not served - set(methods)
     known = {value.name for enum in pb.DESCRIPTOR.enum_types_by_name.values() for value in enum.values}
     tables = [attributes.TASK_GETTERS, attributes.TASK_SETTERS, *attributes.CARD_GETTERS.values()]

@@ -8,9 +8,12 @@ and unplug the card; to put a model mouse behind the lick line, so that a whole 
     ``bench``       the side channel's client: edges, wires, voltages, mouse, faults, the scope: ``TwinBench``
     ``server``      the process itself
     ``desk``        the side channel's server
-    ``servicer``    the gRPC service in front of the card
+    ``servicer``    the RPCs that are served
+    ``service``     what every call goes through: lock, time, errors, sessions, events
     ``attributes``  the properties that are known
-    ``tasks``       what each kind of task makes the card do
+    ``inputs``      what acquisitions make the card do
+    ``outputs``     what outputs make the card do
+    ``tasks``       a task's states, and what all engines have in common
     ``mouse``       a model mouse at the card
     ``model``       the card: pins, wires, events in order
     ``analog``      voltages over time
@@ -27,7 +30,7 @@ Rules
 - Loopback only; the process ends when its standard input does. Whoever holds the lease loses all tasks with it;
   static outputs keep their levels, a pulse that has begun ends on time.
 
-To add an RPC, write a method of ``Servicer`` under ``@_serves("Name")``; to add a property, a line in
+To add an RPC, write a method of ``Servicer`` under ``@serves("Name")``; to add a property, a line in
 ``attributes``. NIDAQ_NOTES 2 says what each client call needs in the answer.
 
 What it can't prove is listed in NIDAQ_NOTES 8: routes and resources that only the driver knows, the driver's own

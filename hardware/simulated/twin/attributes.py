@@ -12,23 +12,17 @@ from typing import TypeVar
 from hardware.clock import TICKS_PER_S
 from hardware.simulated.twin import pins
 from hardware.simulated.twin.errors import CardError, Code
-from hardware.simulated.twin.model import Card
-from hardware.simulated.twin.tasks import (
-    FALLING,
-    FINITE,
-    HIGH,
-    LOW,
+from hardware.simulated.twin.inputs import (
+    DEFAULT_SOURCE_PFI,
     AnalogInput,
     AngularEncoder,
     CounterInput,
     DigitalInput,
-    DigitalOutput,
-    Engine,
     InputEngine,
-    PulseOutput,
-    Task,
-    Watchdog,
 )
+from hardware.simulated.twin.model import Card
+from hardware.simulated.twin.outputs import DigitalOutput, PulseOutput, Watchdog
+from hardware.simulated.twin.tasks import FALLING, FINITE, HIGH, LOW, Engine, Task
 
 READ_ALL_COUNT = 0x31E8
 """How many samples reading all of them would give: used by the client, in no enumeration (NIDAQ_NOTES 2)."""
@@ -104,7 +98,7 @@ def _read_all_count(task: Task) -> int:
 
 
 def _default_term(counter: str, device: str) -> str:
-    return f"/{device}/PFI{(8, 3, 0, 5)[int(counter[3:])]}"
+    return f"/{device}/PFI{DEFAULT_SOURCE_PFI[int(counter[3:])]}"
 
 
 def _co_term(engine: PulseOutput) -> str:

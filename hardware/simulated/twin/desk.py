@@ -17,10 +17,10 @@ from hardware.clock import CardClock, HostClock, VirtualClock
 from hardware.simulated.mice import ModelMouse, MouseKind, ScriptedMouse, Setting, make_mouse
 from hardware.simulated.twin.analog import Piecewise
 from hardware.simulated.twin.bench import BENCH_SERVICE
+from hardware.simulated.twin.inputs import DigitalInput, InputEngine
 from hardware.simulated.twin.model import Card, ticks_in
 from hardware.simulated.twin.mouse import MouseAtCard, WheelSignal, WheelSupply
 from hardware.simulated.twin.servicer import Servicer
-from hardware.simulated.twin.tasks import DigitalInput, InputEngine
 
 SLACK_TICKS = 100
 """An edge for right now may be asked for this late, since calls that change lines take a tick each."""
