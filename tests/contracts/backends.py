@@ -1,13 +1,15 @@
 """The backends that keep the devices' Protocols: one bench a backend, with a finger on the lick sensor.
 
 A further backend joins by a function that builds its ``Bench`` and a line in ``BENCHES`` or ``SCREENS``; on a
-real card the finger is an output wired to the lick line, and ``wait_until`` really waits.
+real card the finger is an output wired to the lick line, and ``wait_until`` really waits. The twin's bench runs
+the code of a real card, through the real nidaqmx library, on a device server whose time is stepped.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -19,7 +21,19 @@ from hardware.arrays import AnyArray, IntArray
 from hardware.calibration import ValveCalibration
 from hardware.clock import CardClock, VirtualClock
 from hardware.lines import Line
-from hardware.protocols import Cameras, Device, Edge, EdgeSource, Encoder, Microscope, RewardValve, Spout, SyncOutputs
+from hardware.nidaq.valve import NidaqValve
+from hardware.protocols import (
+    Cameras,
+    Device,
+    Edge,
+    EdgeSource,
+    Encoder,
+    Microscope,
+    PulseReport,
+    RewardValve,
+    Spout,
+    SyncOutputs,
+)
 from hardware.simulated.card import SimulatedCard
 from hardware.simulated.faults import Faults
 from hardware.simulated.imaging import SimulatedCameras, SimulatedMicroscope
@@ -29,11 +43,14 @@ from hardware.simulated.valve import SimulatedValve
 from hardware.simulated.wheel import SimulatedWheel
 from stimuli.headless import Behaviour, PacedScreen, RefreshTrain, VirtualScreen
 from stimuli.screen import Screen
+from tests.hardware.card_on_twin import CardOnTwin, SteppedClock, stepped_twin
 
 CALIBRATION = ValveCalibration(
     slope_s_per_ul=0.0064558, intercept_s=0.02518, volume_min_ul=1, volume_max_ul=15, measured_on=date(2026, 11, 1)
 )
 BOTH = ("card", "software")
+PATHS = {"simulated": [("card",), ("software",), BOTH], "twin": [("software",), BOTH]}
+"""The ways of paying that each backend can be told to use."""
 START_S = 100.0
 """The host time at which every bench begins."""
 
@@ -48,6 +65,8 @@ class Bench(Protocol):
     spout: Spout
     microscope: Microscope
     cameras: Cameras
+    poll_every_s: float
+    """How often a test that lets it run asks for news."""
 
     def lick(self, *times_s: float) -> None:
         """Have the lick line rise for some 30 ms at each of the host times, all ahead."""
@@ -67,6 +86,8 @@ class Bench(Protocol):
 
 class SimulatedBench:
     """The simulated devices on one card and a virtual clock."""
+
+    poll_every_s = 0.01
 
     def __init__(self, *, paths: tuple[str, ...], faults: Faults) -> None:
         self.clock = VirtualClock(START_S)
@@ -103,26 +124,91 @@ class SimulatedBench:
         return self._card.card_clock.ticks(host_s)
 
     def open_s(self, line: Line) -> list[float]:
-        ticks, level = self._levels(line)
-        rose = ticks[level[1:] & ~level[:-1]]
-        fell = ticks[~level[1:] & level[:-1]]
-        return ((fell - rose[: len(fell)]) / 1e8).tolist()
+        self.edges.flush()
+        return _pulses_s(self._rows, line)
 
     def rises(self, line: Line) -> int:
-        _, level = self._levels(line)
-        return int((level[1:] & ~level[:-1]).sum())
-
-    def _levels(self, line: Line) -> tuple[IntArray, AnyArray]:
         self.edges.flush()
-        rows = [row for row in self._rows if len(row[0])]
-        if not rows:
-            return np.empty(0, np.int64), np.zeros(1, bool)
-        state = np.concatenate([states for _, states in rows])
-        return np.concatenate([ticks for ticks, _ in rows]), np.concatenate([[False], state & line.mask != 0])
+        return _rises(self._rows, line)
+
+
+Rows = list[tuple[IntArray, AnyArray]]
+
+
+def _levels(rows: Rows, line: Line) -> tuple[IntArray, AnyArray]:
+    """Return a line's level after each edge of any line, and before the first, when it is low."""
+    filled = [row for row in rows if len(row[0])]
+    if not filled:
+        return np.empty(0, np.int64), np.zeros(1, bool)
+    state = np.concatenate([states for _, states in filled])
+    return np.concatenate([ticks for ticks, _ in filled]), np.concatenate([[False], state & line.mask != 0])
+
+
+def _pulses_s(rows: Rows, line: Line) -> list[float]:
+    ticks, level = _levels(rows, line)
+    rose = ticks[level[1:] & ~level[:-1]]
+    fell = ticks[~level[1:] & level[:-1]]
+    return ((fell - rose[: len(fell)]) / 1e8).tolist()
+
+
+def _rises(rows: Rows, line: Line) -> int:
+    _, level = _levels(rows, line)
+    return int((level[1:] & ~level[:-1]).sum())
+
+
+class _PumpedValve(NidaqValve):
+    """The card's valve, for which the reader's thread is run when it is asked for news."""
+
+    def poll(self) -> Sequence[PulseReport]:
+        for _ in range(2):  # a withdrawal is over after a second reading
+            self._edges.poll_once()
+        return super().poll()
+
+
+class TwinOfCardBench:
+    """The code of a real card on a twin; spout and imaging have no wire to it and are the simulated ones."""
+
+    poll_every_s = 0.1
+
+    def __init__(self, *, paths: tuple[str, ...], faults: Faults) -> None:
+        twin = stepped_twin()
+        twin.bench.reset()
+        clock = SteppedClock(twin.bench, ahead_s=START_S - twin.bench.now_s())
+        unwired = ["ctr0"] if faults.valve_silent_s < math.inf else []
+        rig = self._rig = CardOnTwin(twin, paths=paths, unwired=unwired, clock=clock, valve=_PumpedValve)
+        self._ahead_s = clock.ahead_s
+        now_s = twin.bench.now_s()
+        if faults.device_gone_s < math.inf:
+            twin.bench.fault("unplugged", at_s=now_s + faults.device_gone_s)
+        twin.bench.analog("ai0", [(now_s, 0.1), (now_s + 1000.0, 4.8)])
+        twin.bench.analog("ai1", 4.885)
+        self.edges, self.valve, self.encoder, self.sync = rig.edges, rig.valve, rig.encoder, rig.sync
+        simulated = SimulatedBench(paths=paths, faults=faults)
+        self.spout = SimulatedSpout(clock=clock, stuck=faults.spout_stuck)
+        self.microscope, self.cameras = simulated.microscope, simulated.cameras
+
+    def lick(self, *times_s: float) -> None:
+        self._rig.lick(*[time_s - self._ahead_s for time_s in times_s])
+
+    def wait_until(self, host_s: float) -> list[Edge]:
+        return self._rig.run_until(host_s - self._ahead_s)
+
+    def ticks(self, host_s: float) -> int:
+        return self._rig.bench.ticks(host_s - self._ahead_s)
+
+    def open_s(self, line: Line) -> list[float]:
+        self.edges.flush()
+        return _pulses_s(self._rig.rows, line)
+
+    def rises(self, line: Line) -> int:
+        self.edges.flush()
+        return _rises(self._rig.rows, line)
 
 
 OpenBench = Callable[..., Bench]
-BENCHES: dict[str, OpenBench] = {"simulated": SimulatedBench}
+BENCHES: dict[str, OpenBench] = {"simulated": SimulatedBench, "twin": TwinOfCardBench}
+COMPUTED = ["simulated"]
+"""Those fast enough to be opened for each of hundreds of examples, and with imaging of their own."""
 
 
 @contextmanager
@@ -130,6 +216,8 @@ def opened(backend: str, *, paths: tuple[str, ...] = BOTH, faults: Faults | None
     """Open all devices of a backend and close them in reverse."""
     bench = BENCHES[backend](paths=paths, faults=faults or Faults())
     devices: list[Device] = [bench.edges, bench.valve, bench.encoder, bench.spout, bench.microscope, bench.cameras]
+    if bench.sync is not bench.edges:
+        devices.insert(1, bench.sync)
     for device in devices:
         device.open()
     try:

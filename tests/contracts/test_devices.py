@@ -14,9 +14,10 @@ from hardware.events import Finding, MicroscopePhase
 from hardware.lines import Line
 from hardware.protocols import Device, DeviceError, Identity, PulseOutcome, PulseReport
 from hardware.simulated.faults import Faults
-from tests.contracts.backends import BENCHES, BOTH, CALIBRATION, START_S, Bench, opened
+from tests.contracts.backends import BENCHES, CALIBRATION, COMPUTED, PATHS, START_S, Bench, opened
 
-PATHS = [("card",), ("software",), BOTH]
+PAYING = [(backend, paths) for backend in BENCHES for paths in PATHS[backend]]
+PAYING_IDS = [f"{backend}-{'+'.join(paths)}" for backend, paths in PAYING]
 DEVICES = ["edges", "valve", "encoder", "sync", "spout", "microscope", "cameras"]
 FIRED, CONFIRMED, DISARMED, FAILED = (
     PulseOutcome.FIRED,
@@ -30,6 +31,12 @@ OPENS_S, CLOSES_S = START_S + 10.15, START_S + 10.75
 
 @pytest.fixture(params=list(BENCHES))
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    with opened(request.param) as bench:
+        yield bench
+
+
+@pytest.fixture(params=COMPUTED)
+def imaging(request: pytest.FixtureRequest) -> Iterator[Bench]:
     with opened(request.param) as bench:
         yield bench
 
@@ -136,15 +143,15 @@ def outcomes(reports: list[PulseReport]) -> list[PulseOutcome]:
 
 
 def let_run(bench: Bench, until_s: float = START_S + 12.0) -> list[PulseReport]:
-    """Poll every 10 ms, as a loop would; return all reports."""
+    """Poll again and again, as a loop would; return all reports."""
     reports: list[PulseReport] = []
-    for host_s in np.arange(START_S + 9.0, until_s, 0.01).tolist():
+    for host_s in np.arange(START_S + 9.0, until_s, bench.poll_every_s).tolist():
         bench.wait_until(host_s)
         reports += bench.valve.poll()
     return reports
 
 
-@pytest.mark.parametrize("paths", PATHS, ids="+".join)
+@pytest.mark.parametrize(("backend", "paths"), PAYING, ids=PAYING_IDS)
 @pytest.mark.parametrize(
     ("licks_s", "paid_s"),
     [
@@ -181,13 +188,13 @@ def test_the_first_lick_in_the_window_is_paid_once(
 
 @given(
     licks_s=st.lists(st.floats(9.0, 11.5), max_size=20),
-    paths=st.sampled_from(PATHS),
+    paths=st.sampled_from(PATHS["simulated"]),
     volume_ul=st.floats(1.0, 15.0),
 )
 def test_whatever_the_licks_an_armed_reward_is_paid_at_most_once_and_only_in_its_window(
     licks_s: list[float], paths: tuple[str, ...], volume_ul: float
 ) -> None:
-    for backend in BENCHES:
+    for backend in COMPUTED:
         with opened(backend, paths=paths) as bench:
             arm(bench, volume_ul=volume_ul)
             bench.lick(*[START_S + lick_s for lick_s in licks_s])
@@ -197,7 +204,7 @@ def test_whatever_the_licks_an_armed_reward_is_paid_at_most_once_and_only_in_its
             assert all(bench.ticks(OPENS_S) <= r.lick_ticks <= bench.ticks(CLOSES_S) for r in fired)
 
 
-@pytest.mark.parametrize("paths", PATHS, ids="+".join)
+@pytest.mark.parametrize(("backend", "paths"), PAYING, ids=PAYING_IDS)
 def test_a_disarmed_reward_is_read_back_and_never_paid(backend: str, paths: tuple[str, ...]) -> None:
     with opened(backend, paths=paths) as bench:
         arm(bench)
@@ -320,6 +327,7 @@ def test_a_valve_whose_card_is_gone_says_so(backend: str) -> None:
 
 
 def test_the_wheel_gives_a_pair_of_voltages_for_each_flip(bench: Bench) -> None:
+    bench.wait_until(START_S + 2.0)
     signal_v, supply_v = bench.encoder.read(host_s=START_S + np.arange(120) / 60)
     assert signal_v.shape == supply_v.shape == (120,)
     assert ((signal_v >= 0) & (signal_v <= 5)).all()
@@ -395,27 +403,27 @@ def test_a_stuck_spout_never_arrives(backend: str) -> None:
 # --- microscope and cameras -------------------------------------------------------------------------
 
 
-def prepared(bench: Bench) -> None:
-    bench.microscope.prepare(session_id="s", mouse="M1", stage="OPHYS_1_images_A")
-    bench.microscope.arm()
+def prepared(imaging: Bench) -> None:
+    imaging.microscope.prepare(session_id="s", mouse="M1", stage="OPHYS_1_images_A")
+    imaging.microscope.arm()
 
 
-def test_a_recording_goes_from_prepared_to_stopped_and_has_a_frame_pulse_a_frame(bench: Bench) -> None:
-    prepared(bench)
-    bench.wait_until(START_S + 1.0)
-    bench.microscope.start()
-    bench.wait_until(START_S + 11.0)
-    bench.microscope.stop()
-    states = bench.microscope.poll()
+def test_a_recording_goes_from_prepared_to_stopped_and_has_a_frame_pulse_a_frame(imaging: Bench) -> None:
+    prepared(imaging)
+    imaging.wait_until(START_S + 1.0)
+    imaging.microscope.start()
+    imaging.wait_until(START_S + 11.0)
+    imaging.microscope.stop()
+    states = imaging.microscope.poll()
     assert [state.phase for state in states] == [
         MicroscopePhase.PREPARED,
         MicroscopePhase.ARMED,
         MicroscopePhase.ACQUIRING,
         MicroscopePhase.STOPPED,
     ]
-    bench.wait_until(START_S + 12.0)
-    assert states[-1].n_frames == bench.rises(Line.VSYNC_2P) == pytest.approx(310, abs=1)
-    assert not bench.microscope.poll()
+    imaging.wait_until(START_S + 12.0)
+    assert states[-1].n_frames == imaging.rises(Line.VSYNC_2P) == pytest.approx(310, abs=1)
+    assert not imaging.microscope.poll()
 
 
 @pytest.mark.parametrize(
@@ -428,11 +436,11 @@ def test_a_recording_goes_from_prepared_to_stopped_and_has_a_frame_pulse_a_frame
         (["prepare", "arm", "start"], "arm"),  # acquiring
     ],
 )
-def test_anything_out_of_order_is_refused_with_a_remedy(bench: Bench, before: list[str], verb: str) -> None:
+def test_anything_out_of_order_is_refused_with_a_remedy(imaging: Bench, before: list[str], verb: str) -> None:
     verbs = {
-        "prepare": lambda: bench.microscope.prepare(session_id="s", mouse="M1", stage="S"),
-        "arm": bench.microscope.arm,
-        "start": bench.microscope.start,
+        "prepare": lambda: imaging.microscope.prepare(session_id="s", mouse="M1", stage="S"),
+        "arm": imaging.microscope.arm,
+        "start": imaging.microscope.start,
     }
     for name in before:
         verbs[name]()
@@ -441,23 +449,23 @@ def test_anything_out_of_order_is_refused_with_a_remedy(bench: Bench, before: li
 
 
 @pytest.mark.parametrize("verb", ["stop", "abort"])
-def test_a_recording_may_be_ended_in_any_phase_and_prepared_again(bench: Bench, verb: str) -> None:
-    end = getattr(bench.microscope, verb)
+def test_a_recording_may_be_ended_in_any_phase_and_prepared_again(imaging: Bench, verb: str) -> None:
+    end = getattr(imaging.microscope, verb)
     end()
-    prepared(bench)
+    prepared(imaging)
     end()
-    prepared(bench)
-    bench.microscope.start()
+    prepared(imaging)
+    imaging.microscope.start()
     end()
-    prepared(bench)
+    prepared(imaging)
 
 
-def test_cameras_say_when_they_record_and_expose_only_then(bench: Bench) -> None:
-    bench.cameras.start(session_id="s")
-    bench.wait_until(START_S + 10.0)
-    bench.cameras.stop()
-    bench.wait_until(START_S + 20.0)
-    assert [state.recording for state in bench.cameras.poll()] == [True, False]
-    assert not bench.cameras.poll()
+def test_cameras_say_when_they_record_and_expose_only_then(imaging: Bench) -> None:
+    imaging.cameras.start(session_id="s")
+    imaging.wait_until(START_S + 10.0)
+    imaging.cameras.stop()
+    imaging.wait_until(START_S + 20.0)
+    assert [state.recording for state in imaging.cameras.poll()] == [True, False]
+    assert not imaging.cameras.poll()
     for line in (Line.CAM1_EXPOSURE, Line.CAM2_EXPOSURE):
-        assert bench.rises(line) == pytest.approx(300, abs=1)
+        assert imaging.rises(line) == pytest.approx(300, abs=1)

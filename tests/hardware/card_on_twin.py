@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import heapq
 import itertools
 import math
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from functools import cache
 
 import numpy as np
 
@@ -22,7 +24,7 @@ from hardware.nidaq.encoder import NidaqEncoder
 from hardware.nidaq.outputs import NidaqOutputs
 from hardware.nidaq.valve import NidaqValve
 from hardware.protocols import Edge, PulseReport
-from hardware.simulated.twin import Twin
+from hardware.simulated.twin import Twin, TwinBench
 
 CALIBRATION = ValveCalibration(
     slope_s_per_ul=0.0064558, intercept_s=0.02518, volume_min_ul=1, volume_max_ul=15, measured_on=date(2026, 11, 1)
@@ -43,17 +45,26 @@ WIRES = [
 """The finger is at PFI0, which the lick sensor's line is wired to."""
 
 
-class SteppedClock:
-    """The twin's stepped clock, whose waits let the card run."""
+@cache
+def stepped_twin() -> Twin:
+    """Return this process's twin whose time only moves when it is told to; reset it before use."""
+    twin = Twin(stepped=True, drift_ppm=20.0, zero_ticks=2**33)
+    atexit.register(twin.__exit__)
+    return twin.__enter__()
 
-    def __init__(self, rig: CardOnTwin) -> None:
-        self._rig = rig
+
+class SteppedClock:
+    """The twin's stepped clock, some time ahead of it if so wished."""
+
+    def __init__(self, twin: TwinBench, *, ahead_s: float = 0.0) -> None:
+        self._twin = twin
+        self.ahead_s = ahead_s
 
     def now_s(self) -> float:
-        return self._rig.bench.now_s()
+        return self._twin.now_s() + self.ahead_s
 
     def sleep_until(self, time_s: float) -> None:
-        self._rig.run_until(time_s)
+        self._twin.advance(time_s - self.ahead_s)
 
 
 class CardOnTwin:
@@ -67,12 +78,14 @@ class CardOnTwin:
         live: bool = False,
         unwired: Sequence[str] = (),
         config: CardConfig | None = None,
+        clock: Clock | None = None,
+        valve: type[NidaqValve] = NidaqValve,
     ) -> None:
         self.bench = twin.bench
         for source, target in WIRES:
             if source not in unwired:
                 self.bench.wire(source, target)
-        self.clock: Clock = HostClock() if live else SteppedClock(self)
+        self.clock = clock or (HostClock() if live else SteppedClock(self.bench))
         self.config = replace(config or CardConfig(watchdog_s=None), address=twin.address)
         self.rows: list[tuple[IntArray, AnyArray]] = []
         self._stops_s: list[float] = []
@@ -86,7 +99,7 @@ class CardOnTwin:
             sink=lambda *, ticks, states: self.rows.append((ticks, states)),
         )
         self.sync = NidaqOutputs(connection=connection, edges=self.edges, clock=self.clock, seed=1)
-        self.valve = NidaqValve(
+        self.valve = valve(
             connection=connection,
             edges=self.edges,
             clock=self.clock,
@@ -123,11 +136,12 @@ class CardOnTwin:
 
     def step_until(self, host_s: float, *, longest_s: float = 5.0) -> None:
         """Step the twin from one thing to the next, polling at each."""
+        ahead_s = self.clock.ahead_s if isinstance(self.clock, SteppedClock) else 0.0
         self.edges.poll_once()
         while (now_s := self.bench.now_s()) < host_s:
             while self._stops_s and self._stops_s[0] <= now_s:
                 heapq.heappop(self._stops_s)
-            due_s = self.edges.due_s()
+            due_s = self.edges.due_s() - ahead_s
             stops = [host_s, now_s + longest_s, self._stops_s[0] if self._stops_s else math.inf]
             if due_s + self.late_s >= now_s:
                 stops.append(due_s + self.late_s + 1e-6)

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from hardware.simulated.twin import Twin
-from tests.hardware.card_on_twin import CardOnTwin, opened
+from tests.hardware.card_on_twin import CardOnTwin, opened, stepped_twin
 
 
 @pytest.fixture(scope="session")
-def stepped_process() -> Iterator[Twin]:
-    with Twin(stepped=True, drift_ppm=20.0, zero_ticks=2**33) as twin:
-        yield twin
+def stepped_process() -> Twin:
+    return stepped_twin()
 
 
 @pytest.fixture
