@@ -260,9 +260,11 @@ def test_counting_a_slower_timebase_or_a_terminal(rig: Rig) -> None:
     slow, edges = rig.task(), rig.task()
     slow.ci_channels.add_ci_count_edges_chan("Dev1/ctr1").ci_count_edges_term = "/Dev1/100kHzTimebase"
     edges.ci_channels.add_ci_count_edges_chan("Dev1/ctr2", edge=Edge.FALLING).ci_count_edges_term = "/Dev1/PFI3"
+    before = bench.ticks(bench.now_s())
     slow.start()
     edges.start()
     now_s = bench.now_s()
+    assert bench.ticks(now_s) == before  # neither is a counter of the rig's time
     bench.edges("PFI3", [now_s + 0.1 * i for i in range(1, 6)])
     bench.advance(now_s + 1.0)
     assert CounterReader(slow.in_stream).read_one_sample_uint32(0) == pytest.approx(100_002, abs=1)
@@ -278,6 +280,7 @@ def test_clocked_inputs_show_the_lines_at_each_sample(rig: Rig) -> None:
     bench.edges("port0/line31", [now_s + 0.0105, now_s + 0.0205])
     bench.advance(now_s + 0.0301)
     assert words(di, 31) == [0] * 11 + [LICK] * 10 + [0] * 10
+    assert bench.scope("port0/line31")[0][0] == pytest.approx(1_050_000, abs=100)
 
 
 # --- how words are laid out -------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """The side channel's client: what a test does to the card from outside, through the same server.
 
 Each request is a JSON object with the operation in ``do``; the answer holds ``result`` or ``error``. Host times
-are seconds of the host's clock; ticks are the 100 MHz count without wrap, as the time counter of the client counts
-it: from the start of its task. Before there is one they count from the card's own zero.
+are seconds of the host's clock; ticks are the 100 MHz count without wrap, as the client counts it: from the start of
+its counter that is sampled with the changes, or of its clocked inputs. Before there is one they count from the
+card's own zero.
 """
 
 from __future__ import annotations

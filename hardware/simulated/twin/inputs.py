@@ -168,6 +168,7 @@ class DigitalInput(SampledOnEvents):
         super().start()
         if self.clocked:
             self._clock = SampleClock(self.card.now, self.rate_hz)
+            self.card.counter_zero = self.card.now
         elif self.buffered:
             self.card.change_detectors.append(self._detect)
 
@@ -255,7 +256,7 @@ class CounterInput(SampledOnEvents):
                 raise CardError(Code.UNKNOWN_TERMINAL, f"Source terminal to be routed could not be found: {term}")
             self._pin = pin
             card.watch(pin, self._edge)
-        elif TIMEBASE_TICKS[name.lower()] == 1:
+        elif TIMEBASE_TICKS[name.lower()] == 1 and self.clock_term:
             card.counter_zero = card.now - self.initial
         if self.clock_term:
             name = pins.local(self.clock_term, card.device)

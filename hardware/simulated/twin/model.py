@@ -86,7 +86,7 @@ class Card:
         self.analog = AnalogInputs(self.clock)
         self.faults = Faults()
         self.counter_zero = 0
-        """The tick at which the time counter stood at 0, as it counts now."""
+        """The tick from which the client counts: its sampled time counter stood at 0, or its clocked inputs began."""
         self.change_detectors: list[Callable[[int, int], None]] = []
         """Told of port 0 before and after each tick in which it changed."""
         self.change_event: list[Callable[[], None]] = []

@@ -181,7 +181,11 @@ class PulseOutput(Engine):
 
 
 class Watchdog(Engine):
-    """Puts lines into safe states unless it is kicked in time."""
+    """Puts lines into safe states unless it is kicked in time.
+
+    Assumed, since no card was asked: it ends with its task, also when the client is gone; an expiration outlives the
+    task; the timer runs anew after the expiration was cleared; a line without drive reads low.
+    """
 
     def __init__(self, card: Card, timeout_s: float) -> None:
         super().__init__(card)

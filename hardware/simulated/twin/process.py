@@ -21,7 +21,7 @@ class Twin:
     drift_ppm
         How much faster than nominal the card's clock runs against the host's.
     zero_ticks
-        The card's count at host time 0.
+        The card's count at host time 0, for as long as the client counts nothing (see ``bench``).
     stepped
         Time only moves by ``bench.advance``, from 0 s; no call waits, and equal calls give equal answers.
     port
