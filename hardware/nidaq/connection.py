@@ -234,7 +234,7 @@ class Connection:
         self._channel: Untyped = None
         self.errors: tuple[type[Exception], ...] = ()
         """What the library raises, once open."""
-        self._tasks: list[tuple[str, Untyped]] = []
+        self._tasks: list[Untyped] = []
         self._gone: DeviceError | None = None
         self._server_gone = False
         self._lock = threading.Lock()
@@ -283,7 +283,7 @@ class Connection:
         """Clear all tasks, the last made first, then let go of the channel. Never raises."""
         with self._lock:
             tasks, self._tasks = self._tasks[::-1], []
-        for _, task in tasks:
+        for task in tasks:
             self._clear(task)
         with self._lock:
             channel, self._channel, self._ni = self._channel, None, None
@@ -300,7 +300,7 @@ class Connection:
             full_name = f"rig_{name}_{self._n}_{self._tag}"
         task = ni.Task(full_name, grpc_options=self._options(full_name))
         with self._lock:
-            self._tasks.append((full_name, task))
+            self._tasks.append(task)
         return task
 
     def watchdog(self, timeout_s: float) -> Untyped:
@@ -309,14 +309,17 @@ class Connection:
             self.config.device, timeout=timeout_s, grpc_options=self._options("")
         )
         with self._lock:
-            self._tasks.append(("watchdog", watchdog))
+            self._tasks.append(watchdog)
         return watchdog
 
     def clear(self, task: Untyped) -> None:
-        """Clear one task. Never raises."""
+        """Clear one task, unless that has been done. Never raises."""
         with self._lock:
-            self._tasks = [kept for kept in self._tasks if kept[1] is not task]
-        self._clear(task)
+            n = len(self._tasks)
+            self._tasks = [kept for kept in self._tasks if kept is not task]
+            known = len(self._tasks) < n
+        if known:
+            self._clear(task)
 
     def device(self) -> Untyped:
         """Return the card as the library describes it."""

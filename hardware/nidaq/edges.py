@@ -141,7 +141,8 @@ class NidaqEdges:
         self._licks: deque[Edge] = deque()
         self._frames: deque[IntArray] = deque()
         self._all: deque[tuple[IntArray, AnyArray]] = deque()
-        self._n_waiting = 0
+        self._n_kept = 0  # by the reader
+        self._n_flushed = 0  # by whoever flushes
         self._n_edges = 0
         self._n_glitches = 0
         self._fullest = 0
@@ -191,7 +192,7 @@ class NidaqEdges:
         return {
             "n_edges": float(self._n_edges),
             "n_glitches": float(self._n_glitches),
-            "edges_unflushed": float(self._n_waiting),
+            "edges_unflushed": float(self._n_kept - self._n_flushed),
             "licks_unread": float(len(self._licks)),
             "card_buffer_percent": 100.0 * fullest / BUFFER_SAMPLES,
             "longest_poll_ms": longest_s * 1e3,
@@ -268,7 +269,7 @@ class NidaqEdges:
         """See ``EdgeSource.flush``."""
         for _ in range(len(self._all)):
             ticks, states = self._all.popleft()
-            self._n_waiting -= len(ticks)
+            self._n_flushed += len(ticks)
             if self._sink is not None:
                 self._sink(ticks=ticks, states=states)
 
@@ -298,7 +299,11 @@ class NidaqEdges:
     def _run(self) -> None:
         while not self._ending.is_set():
             self._wake.clear()
-            self.poll_once()
+            try:
+                self.poll_once()
+            except Exception as error:  # noqa: BLE001 - a thread that ends in silence would be the worst of all
+                what = f"the reader of the card has broken: {type(error).__name__}: {error}"
+                self.lose(DeviceError(device=self.name, what=what, remedy="end the session and report it with its log"))
             if self.connection.gone is not None and self._error is not None:
                 return
             self._wake.wait(self._config.poll_s)
@@ -394,13 +399,14 @@ class NidaqEdges:
             self._take(raw[at], ticks)
 
     def _keep(self, ticks: IntArray, states: AnyArray) -> None:
-        if self._n_waiting + len(ticks) > QUEUE_EDGES:
+        n_waiting = self._n_kept - self._n_flushed
+        if n_waiting + len(ticks) > QUEUE_EDGES:
             raise DeviceError(
                 device=self.name,
-                what=f"{self._n_waiting} edges wait and nobody collects them",
+                what=f"{n_waiting} edges wait and nobody collects them",
                 remedy="look at the data disk and at the log",
             )
-        self._n_waiting += len(ticks)
+        self._n_kept += len(ticks)
         self._all.append((ticks, states))
 
     def _by_signal(self, raw: AnyArray) -> IntArray:

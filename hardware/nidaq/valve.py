@@ -345,7 +345,7 @@ class NidaqValve:
 
     def serve(self, *, host_s: float) -> None:
         """Take what was asked for; arm and disarm the card; end and judge pulses."""
-        if self._task is None:
+        if self._task is None or (self._connection.gone is not None and self._is_idle()):
             return
         with self._lock:
             try:
@@ -365,6 +365,9 @@ class NidaqValve:
         if pending is not None:
             due.append(time.host_s(pending.ends_ticks()) + ECHO_LIMIT_S)
         return min(due)
+
+    def _is_idle(self) -> bool:
+        return self._armed is None and self._running is None and self._pending is None and not self._asked
 
     def _serve(self, host_s: float) -> None:
         self._settle(host_s)
@@ -475,6 +478,8 @@ class NidaqValve:
             pulse.rose_ticks = -1
         elif abs(open_s - pulse.open_s) <= max(ECHO_TOLERANCE_S, ECHO_TOLERANCE * pulse.open_s):
             self._pending = None
+            if self._running is pulse and self._task.is_task_done():  # before the report, which may be answered at once
+                self._rest(pulse)
             self._reports.append(
                 PulseReport(pulse.reward, PulseOutcome.CONFIRMED, ticks=pulse.rose_ticks, open_s=open_s)
             )
@@ -488,7 +493,7 @@ class NidaqValve:
         if open_s != self._set_open_s:
             self._channel.co_pulse_high_time = open_s
             self._set_open_s = open_s
-            self._task.control(self._connection.constants.TaskMode.TASK_COMMIT)
+            self._commit()
 
     def _start(self, pulse: _Pulse) -> None:
         """Open the valve; the one place where software does so."""
@@ -519,7 +524,15 @@ class NidaqValve:
         """Stop the counter and have it start by software from now on."""
         self._task.stop()
         self._waiting_on_card = False
+        self._by_software()
+
+    def _by_software(self) -> None:
+        """Have a stopped counter start by software, and soon."""
         self._task.triggers.start_trigger.disable_start_trig()
+        self._commit()
+
+    def _commit(self) -> None:
+        self._task.control(self._connection.constants.TaskMode.TASK_COMMIT)
 
     def _settle(self, host_s: float) -> None:
         """Stop a counter whose pulse is over; miss an echo that does not come."""
@@ -586,7 +599,7 @@ class NidaqValve:
         slack = round(time.uncertainty_s(end_s) * TICKS_PER_S)
         self._gap = _Gap(time.ticks(begin_s) - slack, time.ticks(end_s) + slack, end_s - begin_s)
         self._waiting_on_card = False
-        self._task.triggers.start_trigger.disable_start_trig()
+        self._by_software()
         return False
 
     def _card_has_paid(self, armed: _Armed, lick_ticks: int) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from hardware.events import Verdict
 from hardware.lines import Line
+from hardware.nidaq.checks import loopback
 from hardware.protocols import DeviceError, PulseOutcome, PulseReport
 from hardware.simulated.twin import Twin
 from tests.hardware.card_on_twin import CALIBRATION, CardOnTwin, opened
@@ -133,6 +135,31 @@ def test_the_wheel_is_read_at_the_flips(live: CardOnTwin) -> None:
     signal_v, supply_v = live.encoder.read(host_s=flips_s)
     assert signal_v == pytest.approx([1.0, 2.0, 3.0], abs=0.05)
     assert supply_v == pytest.approx([4.885] * 3, abs=0.01)
+
+
+def test_the_first_hours_check_measures_pulses_and_stops_one_in_its_middle(live: CardOnTwin) -> None:
+    findings = loopback(
+        live.valve,
+        echo_is_high=lambda: bool(live.edges.state & Line.REWARD_ECHO.mask),
+        volume_ul=2.0,
+        n=3,
+    )
+    assert [(finding.name, finding.verdict) for finding in findings] == [
+        ("valve pulses", Verdict.PASS),
+        ("valve stopped in mid pulse", Verdict.PASS),
+    ]
+    assert findings[0].figure.startswith("3 of 3, worst 0.0")
+
+
+def test_a_reader_that_breaks_is_named(live: CardOnTwin, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(live.edges, "_take", broken)
+    live.lick(live.clock.now_s() + 0.02)
+    wait_for(raised(live.edges.read))
+    with pytest.raises(DeviceError, match=r"has broken: KeyError"):
+        live.edges.read()
 
 
 # --- death -----------------------------------------------------------------------------------------------------
