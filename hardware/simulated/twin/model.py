@@ -164,12 +164,6 @@ class Card:
         """Return a pin's present level."""
         return self._levels[pin]
 
-    def word(self, port: int) -> int:
-        """Return a port's present word."""
-        if port == 0:
-            return self._word
-        return sum(1 << line for line in range(pins.N_LINES[port]) if self._levels[f"port{port}/line{line}"])
-
     def drive(self, pin: str, *, level: bool) -> None:
         """Give a pin a level from outside; wires pass it on, watchers are told at once."""
         level = self._stuck.get(pin, level)
