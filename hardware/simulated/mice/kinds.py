@@ -37,7 +37,7 @@ class Setting:
     static: bool = False
     """The stimulus stays on between changes."""
     passive: bool = False
-    """The spout is away and the mouse has drunk before (TASK_FACTS 1.9)."""
+    """The spout is away and the mouse has drunk before (TASK_FACTS 2)."""
     window_closes_s: float = 0.75
     training_sessions: float = 26.0
     """Sessions in which the mouse could earn water before this one."""

@@ -74,8 +74,9 @@ class StochasticMouse:
         self._quits_s = math.inf
         self._identity: str | None = None
         self._salience_logit: dict[str, tuple[float, float]] = {}
+        plateau_logit = p.plateau_logit + (p.static_plateau_logit if static else 0.0)
         self._ramp_logit = [
-            p.plateau_logit - p.ramp_logit / (1 + math.exp((n - p.ramp_at_flashes) / p.ramp_scale_flashes))
+            plateau_logit - p.ramp_logit / (1 + math.exp((n - p.ramp_at_flashes) / p.ramp_scale_flashes))
             for n in range(RAMP_FLASHES + 1)
         ]
         self._n = RAMP_FLASHES  # flashes since the last bout ended
