@@ -513,7 +513,7 @@ def _after_warm_up(session: Driven) -> int:
         (95.1, 102.0),
         (25.0, 25.0),  # the warm-up alone
         (25.1, 32.0),
-        (1.0, 5.0),
+        (7.0, 10.0),
     ],
 )
 def test_the_trial_that_reaches_the_volume_limit_is_the_last(limit_ul: float, given_ul: float) -> None:
