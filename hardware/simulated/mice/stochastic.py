@@ -34,8 +34,8 @@ ONE_MORE_DRINK_LICK_QUIT = 0.5
 """By hand, for the same 0 to 2 licks."""
 IDLE_AFTER_S = 1.75
 """After this long without a stimulus the mouse is outside the task; an omitted flash takes 1.25 s."""
-LONGEST_LOOK = 8000
-"""Ticks of looking ahead: more than a session has."""
+LONGEST_LOOK = 160
+"""Ticks of looking ahead: two minutes; with nobody licking, a change comes every ten seconds."""
 RAMP_FLASHES = 16
 BLOCK_DRAWS = 1024
 
