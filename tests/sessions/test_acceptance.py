@@ -20,7 +20,7 @@ from tests.builders import rig_config, run, stage
 
 N_SESSIONS = 200
 TASK_MIN = 10.0
-STAGES = [name for name in shipped("stages") if hasattr(load_stage(name), "change")]
+STAGES = [name for name in shipped("stages") if isinstance(load_stage(name), StageParameters)]
 SCREENS = ["jittering", "dropping", "drifting"]
 WANDERING, ANSWERING = "licking at times", "answering changes"
 """Two scripted mice: bouts at random, and one lick after each change, too early, in the window or too late."""
