@@ -462,7 +462,8 @@ def test_the_warm_up_pays_exactly_its_number_of_go_trials(name: str, n: int, eve
 
 @pytest.mark.parametrize("name", [IMAGES, GRATINGS, STATIC, FREE_WATER])
 def test_a_warm_up_of_minus_1_pays_all_go_trials_and_has_no_catch_trials(name: str) -> None:
-    session = drive(name, hours=0.25, warm_up_trials=-1, mouse=Mouse(every_s=8.0))
+    catch = {"kind": "walk"} if name == IMAGES else {"kind": "draw", "probability": 0}
+    session = drive(name, hours=0.25, mouse=Mouse(every_s=8.0), warm_up_trials=-1, catch=catch)
     assert {outcome for _, outcome in session.completed} == {AUTO}
 
 
