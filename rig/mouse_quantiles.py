@@ -36,6 +36,8 @@ from stages.parameters import Stage
 Quantiles = tuple[float, float, float, float, float]
 """q10, q25, q50, q75, q90 over real sessions."""
 SESSIONS = 12
+CAPTION = """Model: medians of simulated sessions. q10 to q90: real sessions (MOUSE_FACTS B). No passive session is
+published: O6 is the real mouse that has quit, with the spout in reach; behind a retracted spout nothing is heard."""
 TRAINED_SESSIONS = 30.0
 BOUT_GAP_S = 0.5
 """A longer pause ends a bout (MOUSE_FACTS B)."""
@@ -237,7 +239,7 @@ def compared(*, n_sessions: int = SESSIONS) -> Iterator[tuple[Comparison, dict[s
 
 def table(*, n_sessions: int = SESSIONS) -> Table:
     """Return the medians beside the real quantiles as a table for people."""
-    result = Table("median of", "model", "lies in", "q10", "q25", "q50", "q75", "q90", box=SIMPLE)
+    result = Table("median of", "model", "lies in", "q10", "q25", "q50", "q75", "q90", box=SIMPLE, caption=CAPTION)
     for comparison, of_model in compared(n_sessions=n_sessions):
         result.add_row(f"[b]{comparison.name}[/b]")
         for name, quantiles in comparison.real.items():

@@ -340,6 +340,7 @@ def _setting(stage: Stage) -> Setting:
         return Setting(passive=True)
     before = [n for name, n in SESSIONS_BEFORE.items() if stage.stage.startswith(name)]
     return Setting(
+        gratings=stage.stimulus.kind == "gratings",
         static=stage.presentation.kind == "static",
         passive=stage.passive,
         window_closes_s=stage.response_window_s[1],
