@@ -290,7 +290,7 @@ class Session:
     @property
     def _water_is_out(self) -> bool:
         """Whether the volume limit has been reached and the task is still to end for it."""
-        return self._end is None and self._trial.waiting and self._ledger.dispensed_ul >= self._p.volume_limit_ul
+        return self._ledger.dispensed_ul >= self._p.volume_limit_ul and self._end is None and self._trial.waiting
 
     @property
     def _is_asked(self) -> bool:

@@ -213,14 +213,13 @@ class Task:
             trial.lick(lick_time_s=lick.time_s, refresh=refresh, out=out)
         for result in rewards:
             session.reward_result(result, out=out)
-        if trial_is_due or out:
+        if trial_is_due or out or inputs:  # otherwise nothing happened to the trial
             trial.auto_reward_due(refresh=refresh, out=out)
             trial.close_window(time_s=time_s, out=out)
+            self._trial_due_refresh, self._due_s = trial.due_refresh(), trial.due_s()
         self._frame = session.plan(refresh=refresh, time_s=time_s, out=out)
         if session.ended is not None:
             out.append(session.ended)
-        if trial_is_due or out or inputs:  # otherwise nothing happened to the trial
-            self._trial_due_refresh, self._due_s = trial.due_refresh(), trial.due_s()
         due_refresh = session.due_refresh(refresh=refresh)
         if self._trial_due_refresh < due_refresh:
             due_refresh = self._trial_due_refresh

@@ -83,6 +83,7 @@ class SimulatedCard:
         self._gone_at_s = start_host_s + faults.device_gone_s
         self._stuck_at_s = start_host_s + faults.lick_line_stuck_s
         self._stuck = False
+        self._fault_s = min(self._gone_at_s, self._stuck_at_s)  # the next one
         self._lick_watchers: list[LickWatcher] = []
         self._dues: list[Callable[[], float]] = []
         self._lick_edges: list[Edge] = []
@@ -182,7 +183,7 @@ class SimulatedCard:
                 watcher(lick_s, ticks)
             self._lick_edges.append(Edge(self.toggle(Line.LICK_SENSOR, host_s=lick_s + contact_s), rising=False))
         if now_s >= self._stuck_at_s and not self._stuck:
-            self._stuck = True
+            self._stuck, self._fault_s = True, self._gone_at_s
             ticks = self.toggle(Line.LICK_SENSOR, host_s=self._stuck_at_s)
             self._lick_edges.append(Edge(ticks, rising=True))
             for watcher in self._lick_watchers:
@@ -201,8 +202,7 @@ class SimulatedCard:
         for due in self._dues:
             if (other_s := due()) < due_s:
                 due_s = other_s
-        fault_s = self._gone_at_s if self._stuck else min(self._gone_at_s, self._stuck_at_s)
-        return min(due_s, fault_s)
+        return due_s if due_s < self._fault_s else self._fault_s
 
     def flush(self) -> None:
         """See ``EdgeSource.flush``."""

@@ -163,9 +163,9 @@ class Loop:
 
     def _one_step(self, flip: Flip) -> Flip:
         begun_s = self._clock.now_s()
-        number, refresh, host_s = flip
+        number, refresh = flip.flip, flip.refresh
         inputs, self._owed = self._owed, []
-        if host_s >= self._inputs_due_s:
+        if flip.host_s >= self._inputs_due_s:
             self._arrivals.take(inputs, time_s=self._time_s)
             self._inputs_changed = True
         if refresh >= self._health_refresh:
@@ -194,7 +194,7 @@ class Loop:
             self._on_step(took_s)
         flip = self._devices.screen.advance(
             stimulus=out.frame,
-            until_refresh=min(out.due_refresh, self._health_refresh),
+            until_refresh=out.due_refresh if out.due_refresh < self._health_refresh else self._health_refresh,
             until_host_s=until_host_s,
             until_flip=until_flip,
         )
@@ -212,12 +212,12 @@ class Loop:
     def _follow(self, out: Outputs, flip: Flip) -> None:
         """Record what the task decided, answer operators, have devices act."""
         commands = self._devices.commands
-        events: list[AnyEvent] = list(out.events)  # type: ignore[arg-type]  # all of them are in AnyEvent (tested)
+        events: Sequence[AnyEvent] = out.events  # type: ignore[assignment]  # all of them are in AnyEvent (tested)
         if out.finished:
             self._ending = next(event for event in events if isinstance(event, SessionEnded))
-            events.remove(self._ending)  # recorded last, when the devices have been stopped
+            events = [event for event in events if event is not self._ending]  # recorded when all has been stopped
         self._record_all(flip, events)
-        for decision in out.events:
+        for decision in events:
             if isinstance(decision, CommandApplied):
                 commands.answer(command=decision.command, applied=True, what=decision.what)
             elif isinstance(decision, CommandRefused):
