@@ -135,7 +135,6 @@ class StochasticMouse:
 
     def drink(self, *, host_s: float) -> None:
         """See ``ModelMouse.drink``."""
-        self._running.drink(host_s - self._start_host_s)
         self._look_back(host_s)
         uniform, p = self._uniform, self.parameters
         at_spout = host_s - self._last_lick_s < IN_BOUT_S
@@ -152,6 +151,7 @@ class StochasticMouse:
             if self._bout and self._bout[-1] < first_s:
                 first_s = max(self._bout[-1], self._last_lick_s + SHORTEST_LICK_S)
             self._set_bout(first_s, n)
+            self._running.drink(host_s - self._start_host_s)
         if self._on and not self._bout:
             self._look_ahead(host_s)
         self._set_next()
