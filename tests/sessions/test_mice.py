@@ -11,10 +11,9 @@ N_SESSIONS = 10
 BEHIND_THE_SPOUT = {"go trials", "aborted", "licks", "bouts", "water, mL", "licks per reward", "hit latency, s"}
 """Figures that a retracted spout decides; the real sessions beside a passive one had theirs within reach."""
 WIDER = {
-    "T1": {"hit latency, s"},
-    "T4": {"false-alarm rate"},
+    "T2": {"d-prime"},
     "O2 passive / O6": {"d-prime", "trials", "running, cm/s"},
-    "has quit / O6": {"hit rate", "false-alarm rate", "hits", "water, mL", "hit latency, s"},
+    "has quit / O6": {"hit latency, s"},
 }
 """Figures whose medians over so few sessions lie between q10 and q90 but not always between the quartiles."""
 

@@ -45,9 +45,9 @@ class SessionParameters:
     static_plateau_logit: float = 0.5
     """On top of the plateau where the stimulus stays on. By hand: without it T1 has too few aborted trials, the misfit
     that MOUSE_FACTS E names."""
-    ramp_logit: float = 1.3
+    ramp_logit: float = 1.7
     """E 2: 1.3 to 1.8."""
-    ramp_at_flashes: float = 1.4
+    ramp_at_flashes: float = 1.5
     """E 2: 1.4 to 1.6."""
     ramp_scale_flashes: float = 1.0
     """C: 0.96."""
