@@ -20,7 +20,7 @@ LONGEST_TRUSTED = 4
 
 ON_TIME = 0.4
 """A deviation below this share of a period can't be a late flip."""
-_STRETCH = 128
+_STRETCH = 256
 """So many flips are counted at once; a stretch with a late flip in it, flip by flip."""
 
 

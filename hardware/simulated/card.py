@@ -33,7 +33,6 @@ ALIGN_INTERVAL_S = (5.0, 15.0)
 """Alignment pulses come at random intervals, so that a stretch of them fits in one place only."""
 ALIGN_WIDTH_S = 0.01
 
-_MASKS = {line: line.mask for line in Line}
 LickWatcher = Callable[[float, int], None]
 Train = Callable[[float, float], FloatArray]
 
@@ -137,12 +136,12 @@ class SimulatedCard:
     def toggle(self, line: Line, *, host_s: float) -> int:
         """Change a line's level at a host time; return the ticks."""
         ticks = self.card_clock.ticks(host_s)
-        self._rare.append((ticks, _MASKS[line]))
+        self._rare.append((ticks, line.mask))
         return ticks
 
     def untoggle(self, line: Line, *, host_s: float) -> None:
         """Take back a change that lies ahead."""
-        self._taken_back.append((self.card_clock.ticks(host_s), _MASKS[line]))
+        self._taken_back.append((self.card_clock.ticks(host_s), line.mask))
 
     def drive(self, line: Line, *, level: bool, host_s: float) -> None:
         """Set a line's level from a host time on."""

@@ -185,8 +185,6 @@ class Loop:
         until_host_s = self._inputs_due_s
         if out.due_s < math.inf:
             until_host_s = min(until_host_s, self._map.host_s(out.due_s))
-        self._inputs_changed = out.frame != self._frame  # a model mouse may answer what it is shown
-        self._frame = out.frame
         took_s = self._clock.now_s() - begun_s + self._stretch_took_s
         self._stretch_took_s = 0.0
         self._step_s.append(took_s)
@@ -198,6 +196,9 @@ class Loop:
             until_host_s=until_host_s,
             until_flip=until_flip,
         )
+        # A model mouse may answer what it is shown; if it will, the screen has stopped at that flip.
+        self._inputs_changed = out.frame != self._frame and flip.flip == number + 1
+        self._frame = out.frame
         try:
             self._devices.sync.flip_pulse()
         except DeviceError as error:
