@@ -330,7 +330,11 @@ class Session:
     @property
     def _water_is_out(self) -> bool:
         """Whether the volume limit has been reached and the task is still to end for it."""
-        return self._ledger.dispensed_ul >= self._rules.volume_limit_ul and self._end is None and self._trial.waiting
+        return self._limit_is_reached and self._end is None and self._trial.waiting
+
+    @property
+    def _limit_is_reached(self) -> bool:
+        return self._ledger.dispensed_ul >= self._rules.volume_limit_ul
 
     @property
     def _is_asked(self) -> bool:
@@ -371,7 +375,7 @@ class Session:
         if self._end is None and (trial_ended or self._water_is_out):
             if trial_ended and refresh >= self._task_ends:
                 self._end = (EndReason.TIME, "task", f"{self._task_min:g} min of task are over")
-            elif self._ledger.dispensed_ul >= self._rules.volume_limit_ul:
+            elif self._limit_is_reached:
                 self._end = (
                     EndReason.VOLUME,
                     "task",
