@@ -196,15 +196,15 @@ class Session:
         """Return the refresh at which blocks or stimulus next want a step."""
         if self._cut_now:
             return refresh + 1
-        ends = self._block_ends - 1 if refresh < self._block_ends - 1 else self._block_ends
-        if self.block in _CLOSING:
-            return ends
-        due = self._stimulus.due_refresh(refresh=refresh, running=self._is_running)
         if self.block is self._rules.runs:
             if not self._is_running:  # what was asked for may come with any flip now
                 return refresh + 1
-            return min(due, self._cut_refresh)
-        return min(due, ends)
+            due = self._stimulus.due_refresh(refresh=refresh, running=True)
+            return due if due < self._cut_refresh else self._cut_refresh
+        ends = self._block_ends - 1 if refresh < self._block_ends - 1 else self._block_ends
+        if self.block in _CLOSING:
+            return ends
+        return min(self._stimulus.due_refresh(refresh=refresh, running=self._is_running), ends)
 
     # --- told by the step -----------------------------------------------------------------------
 

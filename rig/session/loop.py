@@ -273,7 +273,7 @@ class Loop:
             self._figures_refresh = flip.refresh + FIGURES_REFRESHES
             for device in self._devices.own():
                 self._record(flip, DeviceHealth(device=device.name, figures=device.health()))
-        steps_us = sorted(step_s * 1e6 for step_s in self._step_s)
+        steps_s = sorted(self._step_s)
         self._step_s.clear()
         self._record(
             flip,
@@ -282,8 +282,8 @@ class Loop:
                 n_late_flips=self._n_late,
                 n_licks=self._arrivals.n_licks,
                 backlog_events=self._log.backlog(),
-                step_p50_us=steps_us[len(steps_us) // 2] if steps_us else 0.0,
-                step_max_us=steps_us[-1] if steps_us else 0.0,
+                step_p50_us=steps_s[len(steps_s) // 2] * 1e6 if steps_s else 0.0,
+                step_max_us=steps_s[-1] * 1e6 if steps_s else 0.0,
             ),
         )
 
