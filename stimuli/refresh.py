@@ -18,25 +18,24 @@ PERIOD_GAIN = 0.001
 LONGEST_TRUSTED = 4
 """After a gap of more refreshes than this only the phase is set anew; it says nothing of the period."""
 
-ON_TIME = 0.4
-"""A deviation below this share of a period can't be a late flip."""
-_STRETCH = 256
+ON_TIME = 0.15
+"""Of flips that a free-running clock foresees within this share of a period none is late: the tracked clock, which
+is off by at most 2.2 times as much, counts each of them as the very next refresh."""
+_STRETCH = 512
 """So many flips are counted at once; a stretch with a late flip in it, flip by flip."""
 
 
-def _tracked() -> FloatArray:
-    """Return the loop as a matrix, from deviations of a free-running clock to the tracked ones, all flips on time."""
-    deviations = np.empty((_STRETCH, _STRETCH))
-    smoothed, period = np.zeros(_STRETCH), np.zeros(_STRETCH)
-    for i, free_running in enumerate(np.eye(_STRETCH)):
-        smoothed = smoothed + period
-        deviations[i] = free_running - smoothed
-        smoothed = smoothed + PHASE_GAIN * deviations[i]
-        period = period + PERIOD_GAIN * deviations[i]
-    return deviations
+def _responses() -> tuple[FloatArray, FloatArray]:
+    """Return how far a flip that is off by 1 moves smoothed time and period until the end, the first flip first."""
+    smoothed, period = [PHASE_GAIN], [PERIOD_GAIN]
+    for _ in range(_STRETCH - 1):
+        predicted = smoothed[-1] + period[-1]
+        smoothed.append(predicted - PHASE_GAIN * predicted)
+        period.append(period[-1] - PERIOD_GAIN * predicted)
+    return np.array(smoothed[::-1]), np.array(period[::-1])
 
 
-_TRACKED = _tracked()
+_ON_SMOOTHED, _ON_PERIOD = _responses()
 
 
 class RefreshTracker:
@@ -90,11 +89,10 @@ class RefreshTracker:
         """Count the flips if every one of them came with the very next refresh; return whether so."""
         n = len(times_s)
         free_running_s = self._smoothed_s + np.arange(1, n + 1) * self.period_s
-        deviations_s = _TRACKED[:n, :n] @ (times_s - free_running_s)
-        if np.abs(deviations_s).max() > ON_TIME * self.period_s:
+        off_s = times_s - free_running_s
+        if np.abs(off_s).max() > ON_TIME * self.period_s:
             return False
-        last_s = float(deviations_s[-1])
-        self._smoothed_s = float(times_s[-1]) - last_s + PHASE_GAIN * last_s
-        self.period_s += PERIOD_GAIN * float(deviations_s.sum())
+        self._smoothed_s = float(free_running_s[-1] + off_s @ _ON_SMOOTHED[-n:])
+        self.period_s += float(off_s @ _ON_PERIOD[-n:])
         self.refresh += n
         return True
