@@ -59,7 +59,8 @@ class VirtualClock:
 
     def sleep_until(self, time_s: float) -> None:
         """Move the clock to ``time_s`` at once; earlier times leave it where it is."""
-        self._now_s = max(self._now_s, time_s)
+        if time_s > self._now_s:
+            self._now_s = time_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,11 @@ class Line(IntEnum):
     ALIGN = 10
     LICK_SENSOR = 31
 
+    def __init__(self, bit: int) -> None:
+        self.mask = 1 << bit
+        """The line's bit as a mask."""
+
     @property
     def label(self) -> str:
         """The line's label in a sync file."""
         return self.name.lower()
-
-    @property
-    def mask(self) -> int:
-        """The line's bit as a mask."""
-        return 1 << self.value

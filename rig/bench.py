@@ -56,7 +56,9 @@ def table(figures: list[Figure]) -> Table:
     return result
 
 
-def _plan(*, fast: bool, folder: Path, minutes: float | None = None) -> SessionPlan:
+def _plan(
+    *, fast: bool, folder: Path, kind: MouseKind = MouseKind.PERFECT, minutes: float | None = None
+) -> SessionPlan:
     stage = load_stage(STAGE)
     if minutes is not None:
         short = {"task_duration_min": minutes, "gray_before_s": 1.0, "gray_after_s": 1.0, "movie": None}
@@ -66,7 +68,7 @@ def _plan(*, fast: bool, folder: Path, minutes: float | None = None) -> SessionP
         stage=stage,
         rig=load_rig(RIG),
         seed=1,
-        mouse_kind=MouseKind.PERFECT,
+        mouse_kind=kind,
         fast=fast,
         session_id=UUID(int=1),
         folder=folder,
@@ -75,13 +77,28 @@ def _plan(*, fast: bool, folder: Path, minutes: float | None = None) -> SessionP
 
 
 def _fast(folder: Path) -> list[Figure]:
-    """Time the parts of a whole session on a virtual clock, each as the best of some runs."""
+    """Time whole sessions on a virtual clock, and what memory one takes."""
+    parts, figure_s = _timed(folder / "perfect", MouseKind.PERFECT)
+    stochastic, _ = _timed(folder / "stochastic", MouseKind.STOCHASTIC)
+    sums = {"fast: these together": parts, "fast mode, stochastic mouse": stochastic}
+    per_hour = "s per session-hour"
+    figures: list[Figure] = [
+        {"name": f"fast: {name}", "value": seconds, "unit": per_hour} for name, seconds in parts.items()
+    ]
+    figures += [{"name": name, "value": sum(of.values()), "unit": per_hour, "aim": 0.3} for name, of in sums.items()]
+    figures.append({"name": "tables, summary, figure", "value": figure_s, "unit": "s per session"})
+    growth_mb = _memory_growth_mb(folder)
+    figures.append({"name": "memory growth over an hour", "value": growth_mb, "unit": "MB", "aim": 20.0})
+    return figures
+
+
+def _timed(folder: Path, kind: MouseKind) -> tuple[dict[str, float], float]:
+    """Return what each part of a session takes per session-hour, and its tables and figure; the best of some runs."""
     loop_s, log_s, fold_s, figure_s = [], [], [], []
     hours = 1.0
-    growth_mb = 0.0
     for n in range(REPEATS):
         log = MemoryLog()
-        with real_time(), assembled(_plan(fast=True, folder=folder), log=log) as loop:
+        with real_time(), assembled(_plan(fast=True, folder=folder, kind=kind), log=log) as loop:
             begun_s = time.perf_counter()
             ended = loop.run()
             loop_s.append(time.perf_counter() - begun_s)
@@ -104,18 +121,8 @@ def _fast(folder: Path) -> list[Figure]:
         write_products(read_session(folder / f"log{n}"))
         figure_s.append(time.perf_counter() - begun_s)
         del log
-    growth_mb = _memory_growth_mb(folder)
     parts = {"loop, devices, mouse": min(loop_s), "log": min(log_s), "folds": min(fold_s)}
-    figures: list[Figure] = [
-        {"name": f"fast: {name}", "value": seconds / hours, "unit": "s per session-hour"}
-        for name, seconds in parts.items()
-    ]
-    figures.append(
-        {"name": "fast: these together", "value": sum(parts.values()) / hours, "unit": "s per session-hour", "aim": 0.3}
-    )
-    figures.append({"name": "tables, summary, figure", "value": min(figure_s), "unit": "s per session"})
-    figures.append({"name": "memory growth over an hour", "value": growth_mb, "unit": "MB", "aim": 20.0})
-    return figures
+    return {name: seconds / hours for name, seconds in parts.items()}, min(figure_s)
 
 
 def _memory_growth_mb(folder: Path) -> float:

@@ -159,6 +159,8 @@ def _run_and_watch(plan: SessionPlan) -> str | None:
 def _told(s: Summary) -> str:
     rates = "d′ --" if s.d_prime is None else f"d′ {s.d_prime:.2f}"
     alarms = f"  ▲ {len(s.open_alarms)} ALARM" if s.open_alarms else ""
+    if s.is_sweep:
+        return f"{s.n_flashes_shown} patches{alarms}"
     return (
         f"{s.n_trials} trials  {s.n_hit} hit {s.n_miss} miss {s.n_false_alarm} FA {s.n_correct_reject} CR "
         f"{s.n_aborted} aborted  {rates}  {s.water_ul / 1000:.3f} mL{alarms}"
@@ -427,8 +429,17 @@ def draw(
 def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Figures for a program instead of a table.")] = False,
     seconds: Annotated[float, typer.Option(help="How long the loop runs in real time.")] = 60.0,
+    mice: Annotated[
+        bool, typer.Option("--mice", help="Instead, hold the stochastic mouse against real quantiles.")
+    ] = False,
+    sessions: Annotated[int, typer.Option(min=1, help="With --mice: sessions of each stage.")] = 12,
 ) -> None:
     """Measure what a session costs: an hour in fast mode, a step in real time, memory."""
+    if mice:
+        from rig.mouse_quantiles import table as beside_real  # noqa: PLC0415
+
+        out.print(beside_real(n_sessions=sessions))
+        return
     from rig.bench import measure, table  # noqa: PLC0415 - only this command needs it
 
     with _sentences():

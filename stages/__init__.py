@@ -28,6 +28,7 @@ Where to find a rule
     ``rewards``     the ledger: at most one task reward a trial
     ``session``     blocks, pause, stop, limits, commands, faults and their policies
     ``task``        one step: the order of all these within a refresh
+    ``dry``         the task without a rig: for figures, distributions, recordings
     ``metrics``     rates and d-prime
 
 Decisions

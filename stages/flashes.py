@@ -221,6 +221,7 @@ class StaticStimulus:
     def plan(self, *, refresh: int, running: bool, out: list[Event]) -> int:  # noqa: D102
         if not running:
             self._stimulus = GRAY
+            self._first = max(self._first, refresh + 1)
             return GRAY
         if refresh < self._first:
             return GRAY

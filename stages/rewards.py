@@ -36,8 +36,6 @@ class Ledger:
     _volumes_ul: dict[int, float] = field(default_factory=dict)
     _open: set[int] = field(default_factory=set)
     _flowing: set[int] = field(default_factory=set)
-    _over: set[int] = field(default_factory=set)
-    """Pulses known to be over. After a late flip that may be heard together with their beginning, and before it."""
     _last_trial: int = -1
 
     @property
@@ -66,14 +64,12 @@ class Ledger:
         """Enter what the device says of a reward."""
         match event:
             case RewardFired(reward=reward):
-                if reward not in self._over:
-                    self._flowing.add(reward)
+                self._flowing.add(reward)
                 if reward in self._open:
                     self._open.discard(reward)
                     self.dispensed_ul += self._volumes_ul.get(reward, 0.0)
             case RewardConfirmed(reward=reward):
                 self._flowing.discard(reward)
-                self._over.add(reward)
                 self.n_confirmed += 1
             case RewardDisarmed(reward=reward) | RewardFailed(reward=reward):
                 self._flowing.discard(reward)

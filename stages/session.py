@@ -18,7 +18,9 @@ Rules
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from stages.events import (
     AlarmCleared,
@@ -49,7 +51,7 @@ from stages.events import (
     Verb,
 )
 from stages.flashes import GRAY, TaskStimulus
-from stages.parameters import StageParameters
+from stages.parameters import Stage, SweepParameters
 from stages.rewards import Ledger, RewardResult
 from stages.timing import whole_refreshes
 from stages.trial import NEVER, TrialAutomaton
@@ -62,39 +64,77 @@ RETRACTED = "spout retracted"
 _CLOSING = (BlockKind.GRAY_AFTER, BlockKind.MOVIE)
 
 
+@dataclass(frozen=True, slots=True)
+class SessionRules:
+    """The numbers of a session, in the unit it judges them."""
+
+    runs: BlockKind
+    """What the grays enclose: the task or a sweep."""
+    passive: bool
+    gray_before_refreshes: int
+    task_refreshes: int
+    """A sweep ends by itself."""
+    overrun_refreshes: int
+    gray_after_refreshes: int
+    volume_limit_ul: float
+    free_reward_volume_ul: float
+    """Where the operator names no volume."""
+
+    @classmethod
+    def of(cls, p: Stage, *, refresh_hz: float) -> SessionRules:
+        """Compile a stage for a screen of ``refresh_hz``; refuses durations that do not fit."""
+
+        def refreshes(seconds: float, field: str) -> int:
+            return whole_refreshes(seconds, refresh_hz=refresh_hz, field=field)
+
+        gray_before = refreshes(p.gray_before_s, "gray_before_s")
+        gray_after = refreshes(p.gray_after_s, "gray_after_s")
+        if isinstance(p, SweepParameters):
+            return cls(
+                runs=BlockKind.SWEEP,
+                passive=True,
+                gray_before_refreshes=gray_before,
+                task_refreshes=NEVER,
+                overrun_refreshes=0,
+                gray_after_refreshes=gray_after,
+                volume_limit_ul=math.inf,
+                free_reward_volume_ul=0.0,
+            )
+        return cls(
+            runs=BlockKind.TASK,
+            passive=p.passive,
+            gray_before_refreshes=gray_before,
+            task_refreshes=refreshes(p.task_duration_min * 60, "task_duration_min"),
+            overrun_refreshes=refreshes(p.overrun_limit_s, "overrun_limit_s"),
+            gray_after_refreshes=gray_after,
+            volume_limit_ul=p.volume_limit_ul,
+            free_reward_volume_ul=p.auto_reward_volume_ul,
+        )
+
+
 class Session:
     """The blocks of a session and what moves it from one to the next."""
 
     def __init__(
         self,
-        parameters: StageParameters,
+        rules: SessionRules,
         *,
         refresh_hz: float,
         trial: TrialAutomaton,
         stimulus: TaskStimulus,
         ledger: Ledger,
         movie: tuple[int, NaturalMovie] | None,
-        task_block: BlockKind = BlockKind.TASK,
         policies: Mapping[str, FaultPolicy],
         valve_range_ul: tuple[float, float],
     ) -> None:
-        p = parameters
-        self._p = p
+        self._rules = rules
+        self._refresh_hz = refresh_hz
         self._trial = trial
         self._stimulus = stimulus
         self._ledger = ledger
         self._movie = movie
-        self._task_block = task_block
         self._policies = policies
         self._valve_range_ul = valve_range_ul
-
-        def refreshes(seconds: float, field: str) -> int:
-            return whole_refreshes(seconds, refresh_hz=refresh_hz, field=field)
-
-        self._gray_before = refreshes(p.gray_before_s, "gray_before_s")
-        self._gray_after = refreshes(p.gray_after_s, "gray_after_s")
-        self._task_refreshes = refreshes(p.task_duration_min * 60, "task_duration_min")
-        self._overrun = refreshes(p.overrun_limit_s, "overrun_limit_s")
         self.block: BlockKind | None = None
         self.ended: SessionEnded | None = None
         """How the session ended, once it has; the step puts it behind all it decides."""
@@ -117,7 +157,7 @@ class Session:
     @property
     def may_start_trial(self) -> bool:
         """Whether a trial may begin on a flip that a trial may begin on."""
-        in_task = self.block is self._task_block and self._end is None and self._pause_asked_by is None
+        in_task = self.block is self._rules.runs and self._end is None and self._pause_asked_by is None
         return in_task and not self._water_is_out
 
     def advance(self, *, refresh: int, time_s: float, trial_ended: bool, out: list[Event]) -> None:
@@ -130,7 +170,7 @@ class Session:
         if self._cut_now:
             self._cut(time_s, out)
             return
-        if self.block is self._task_block:
+        if self.block is self._rules.runs:
             self._judge_limits(refresh, time_s, trial_ended, out)
         moved = True
         while moved and self.ended is None:
@@ -156,15 +196,15 @@ class Session:
         """Return the refresh at which blocks or stimulus next want a step."""
         if self._cut_now:
             return refresh + 1
+        if self.block is self._rules.runs:
+            if not self._is_running:  # what was asked for may come with any flip now
+                return refresh + 1
+            due = self._stimulus.due_refresh(refresh=refresh, running=True)
+            return due if due < self._cut_refresh else self._cut_refresh
         ends = self._block_ends - 1 if refresh < self._block_ends - 1 else self._block_ends
         if self.block in _CLOSING:
             return ends
-        due = self._stimulus.due_refresh(refresh=refresh, running=self._is_running)
-        if self.block is self._task_block:
-            if not self._is_running:  # what was asked for may come with any flip now
-                return refresh + 1
-            return min(due, self._cut_refresh)
-        return min(due, ends)
+        return min(self._stimulus.due_refresh(refresh=refresh, running=self._is_running), ends)
 
     # --- told by the step -----------------------------------------------------------------------
 
@@ -197,7 +237,7 @@ class Session:
             case Verb.SPOUT:
                 if command.position is None:
                     refusal = "no position given; at_mouse or retracted"
-                elif self._p.passive and command.position is SpoutPosition.AT_MOUSE:
+                elif self._rules.passive and command.position is SpoutPosition.AT_MOUSE:
                     refusal = "the spout stays retracted in a passive stage"
                 else:
                     if command.position is SpoutPosition.RETRACTED:
@@ -243,7 +283,7 @@ class Session:
 
     def spout_moved(self, event: SpoutMoved, *, out: list[Event]) -> None:
         """Give water only with the spout at the mouse, and say so when it is not."""
-        if self._p.passive:
+        if self._rules.passive:
             return
         if event.position is SpoutPosition.RETRACTED:
             self._withhold_water(out)
@@ -290,7 +330,11 @@ class Session:
     @property
     def _water_is_out(self) -> bool:
         """Whether the volume limit has been reached and the task is still to end for it."""
-        return self._end is None and self._trial.waiting and self._ledger.dispensed_ul >= self._p.volume_limit_ul
+        return self._limit_is_reached and self._end is None and self._trial.waiting
+
+    @property
+    def _limit_is_reached(self) -> bool:
+        return self._ledger.dispensed_ul >= self._rules.volume_limit_ul
 
     @property
     def _is_asked(self) -> bool:
@@ -304,18 +348,22 @@ class Session:
         return trial.reward_is_armed or trial.auto_reward_is_due or self._ledger.flowing
 
     def _begin(self, refresh: int, time_s: float, out: list[Event]) -> None:
-        position = SpoutPosition.RETRACTED if self._p.passive else SpoutPosition.AT_MOUSE
+        position = SpoutPosition.RETRACTED if self._rules.passive else SpoutPosition.AT_MOUSE
         out.append(SpoutCommanded(position=position))
         self._enter(BlockKind.GRAY_BEFORE, time_s, out)
-        self._block_ends = refresh + self._gray_before
+        self._block_ends = refresh + self._rules.gray_before_refreshes
         self._stimulus.begin(refresh=max(self._block_ends, refresh + 1))
+
+    @property
+    def _task_min(self) -> float:
+        return self._rules.task_refreshes / self._refresh_hz / 60
 
     def _running(self) -> bool:
         """Return whether new stimuli of the task may come."""
         if self._end is None and self._pause_asked_by is None:
-            return self.block is self._task_block or self.block is BlockKind.GRAY_BEFORE
-        if self._end is not None or self.block not in (BlockKind.GRAY_BEFORE, self._task_block):
-            return self._end is not None and self.block is self._task_block and not self._trial.waiting
+            return self.block is self._rules.runs or self.block is BlockKind.GRAY_BEFORE
+        if self._end is not None or self.block not in (BlockKind.GRAY_BEFORE, self._rules.runs):
+            return self._end is not None and self.block is self._rules.runs and not self._trial.waiting
         return self._pause_asked_by is None or not (self._trial.waiting or self.block is BlockKind.GRAY_BEFORE)
 
     def _judge_limits(self, refresh: int, time_s: float, trial_ended: bool, out: list[Event]) -> None:
@@ -326,12 +374,12 @@ class Session:
             self._end = (EndReason.TIME, "task", f"all {self._stimulus.flash + 1} patches of the sweep are over")
         if self._end is None and (trial_ended or self._water_is_out):
             if trial_ended and refresh >= self._task_ends:
-                self._end = (EndReason.TIME, "task", f"{self._p.task_duration_min:g} min of task are over")
-            elif self._ledger.dispensed_ul >= self._p.volume_limit_ul:
+                self._end = (EndReason.TIME, "task", f"{self._task_min:g} min of task are over")
+            elif self._limit_is_reached:
                 self._end = (
                     EndReason.VOLUME,
                     "task",
-                    f"{self._ledger.dispensed_ul:g} uL given, the limit is {self._p.volume_limit_ul:g} uL",
+                    f"{self._ledger.dispensed_ul:g} uL given, the limit is {self._rules.volume_limit_ul:g} uL",
                 )
 
     def _move(self, refresh: int, time_s: float, out: list[Event]) -> bool:
@@ -342,12 +390,12 @@ class Session:
                 self._close(refresh, time_s, out)
             case BlockKind.GRAY_BEFORE if refresh >= self._block_ends:
                 self._block_ends = NEVER
-                self._let_task_end(refresh + self._task_refreshes)
+                self._let_task_end(refresh + self._rules.task_refreshes)
                 self._leave(time_s, out)
-                self._enter(self._task_block, time_s, out)
-            case self._task_block if self._end is not None and quiet:
+                self._enter(self._rules.runs, time_s, out)
+            case self._rules.runs if self._end is not None and quiet:
                 self._close(refresh, time_s, out)
-            case self._task_block if self._pause_asked_by is not None and quiet:
+            case self._rules.runs if self._pause_asked_by is not None and quiet:
                 self._pause_began = refresh
                 out.append(Paused(who=self._pause_asked_by))
                 self._pause_asked_by = None
@@ -361,7 +409,7 @@ class Session:
                 self._let_task_end(self._task_ends + refresh - self._pause_began)
                 self._stimulus.skip_to(refresh=refresh + 1)
                 self._leave(time_s, out)
-                self._enter(self._task_block, time_s, out)
+                self._enter(self._rules.runs, time_s, out)
             case BlockKind.GRAY_AFTER if refresh >= self._block_ends:
                 self._leave(time_s, out)
                 if self._movie is None:
@@ -379,12 +427,12 @@ class Session:
         return True
 
     def _let_task_end(self, refresh: int) -> None:
-        self._task_ends, self._cut_refresh = refresh, refresh + self._overrun
+        self._task_ends, self._cut_refresh = refresh, refresh + self._rules.overrun_refreshes
 
     def _close(self, refresh: int, time_s: float, out: list[Event]) -> None:
         self._leave(time_s, out)
         self._enter(BlockKind.GRAY_AFTER, time_s, out)
-        self._block_ends = refresh + self._gray_after
+        self._block_ends = refresh + self._rules.gray_after_refreshes
 
     def _cut(self, time_s: float, out: list[Event]) -> None:
         """Stop now: one flip to hear from the valve and to show gray, then the end."""
@@ -408,7 +456,7 @@ class Session:
             out.append(BlockEnded(block=self.block, time_s=time_s))
 
     def _when(self) -> str:
-        if self._task_block is BlockKind.SWEEP and not self._stimulus.is_gray:
+        if self._rules.runs is BlockKind.SWEEP and not self._stimulus.is_gray:
             return "when the patch that is on has gone"
         return "at once" if self._trial.waiting else f"when trial {self._trial.state.number} has ended"
 
@@ -443,7 +491,7 @@ class Session:
     def _bar_free(self, command: CommandReceived) -> str | None:
         """Return why a free reward may not be given as things stand, whoever asks."""
         volume_ul = self._free_volume_ul(command)
-        if self._p.passive:
+        if self._rules.passive:
             return "no water in a passive stage"
         if self._cut_now or self.ended is not None:
             return "the session is ending"
@@ -455,9 +503,9 @@ class Session:
         if not low_ul <= volume_ul <= high_ul:
             return f"{volume_ul:g} uL lies outside the valve's calibrated range of {low_ul:g} to {high_ul:g} uL"
         committed_ul = self._ledger.committed_ul + sum(self._free_volume_ul(waiting) for waiting in self._waiting_free)
-        if committed_ul + volume_ul > self._p.volume_limit_ul:
+        if committed_ul + volume_ul > self._rules.volume_limit_ul:
             return (
-                f"{volume_ul:g} uL more would pass the limit of {self._p.volume_limit_ul:g} uL "
+                f"{volume_ul:g} uL more would pass the limit of {self._rules.volume_limit_ul:g} uL "
                 f"({committed_ul:g} uL given or promised)"
             )
         return None
@@ -472,7 +520,7 @@ class Session:
             out.append(AlarmRaised(alarm="free reward", what=what, remedy="ask for it again if it is still wanted"))
 
     def _free_volume_ul(self, command: CommandReceived) -> float:
-        return self._p.auto_reward_volume_ul if command.volume_ul is None else command.volume_ul
+        return self._rules.free_reward_volume_ul if command.volume_ul is None else command.volume_ul
 
     def _give_free(self, command: CommandReceived, time_s: float, out: list[Event]) -> None:
         volume_ul = self._free_volume_ul(command)

@@ -14,8 +14,9 @@ from stages.cadence import Grid
 from stages.draws import TrialDraw
 from stages.events import Event
 from stages.flashes import OnGrid
-from stages.parameters import CatchDraw, ExponentialChange, Gratings, StageParameters, Static, SweepParameters
+from stages.parameters import SweepParameters
 from stages.random import RandomStreams
+from stages.trial import TrialRules
 from stimuli.spec import Gabor
 
 
@@ -83,39 +84,16 @@ class NoDraws:
         """Never told."""
 
 
-def as_passive_stage(parameters: SweepParameters) -> StageParameters:
-    """Return what session and automaton take the sweep for: a passive stage of its name, blocks and length.
-
-    Of its task only the length is used, for the end that a session gives to what will not end by itself.
-    """
-    return StageParameters(
-        stage=parameters.stage,
-        stimulus=Gratings(
-            kind="gratings",
-            groups_deg={"vertical": [0], "horizontal": [90]},
-            spatial_frequency_cpd=0.04,
-            phase_cycles=0.25,
-            contrast=1.0,
-        ),
-        presentation=Static(kind="static"),
-        change=ExponentialChange(kind="exponential", earliest_s=2.25, mean_s=2.0, below_s=6.0),
-        catch=CatchDraw(kind="draw", probability=0.0),
-        response_window_s=(0.0, 1.0),
-        abort_on_early_lick=False,
-        timeout_s=0.0,
-        max_repeats_after_abort=0,
-        after_window_s=0.0,
-        reward_volume_ul=0.0,
-        auto_reward_volume_ul=0.0,
-        auto_reward_delay_s=0.0,
-        warm_up_trials=0,
-        free_reward_after_misses=None,
-        volume_limit_ul=1.0,
-        omission_probability=0.0,
-        passive=True,
-        imaging=parameters.imaging,
-        gray_before_s=parameters.gray_before_s,
-        task_duration_min=parameters.sweep.length_s / 60,
-        gray_after_s=parameters.gray_after_s,
-        movie=parameters.movie,
-    )
+NO_TRIALS = TrialRules(
+    abort_on_early_lick=False,
+    timeout_refreshes=0,
+    window_opens_s=0.0,
+    window_closes_s=0.0,
+    end_after_change_refreshes=0,
+    auto_delay_refreshes=0,
+    reward_volume_ul=0.0,
+    auto_reward_volume_ul=0.0,
+    pays=False,
+    lick_latency_s=0.0,
+)
+"""The rules of an automaton that never starts."""

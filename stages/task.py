@@ -18,7 +18,6 @@ from stages.cadence import Cadence
 from stages.draws import TrialDraws
 from stages.events import (
     Action,
-    BlockKind,
     CommandReceived,
     DeviceFault,
     DeviceRecovered,
@@ -42,8 +41,8 @@ from stages.omissions import Omissions
 from stages.parameters import Flashed, Gratings, Stage, StageParameters, SweepParameters, stage_of
 from stages.random import RandomStreams
 from stages.rewards import Ledger, RewardResult
-from stages.session import Session
-from stages.sweep import NoDraws, SweptStimulus, as_passive_stage, patches, shuffled
+from stages.session import Session, SessionRules
+from stages.sweep import NO_TRIALS, NoDraws, SweptStimulus, patches, shuffled
 from stages.timing import whole_refreshes
 from stages.trial import TrialAutomaton, TrialRules
 from stimuli.spec import Gabor, Grating, Gray, NaturalImage, NaturalMovie, Stimulus
@@ -154,15 +153,14 @@ class Task:
         valve_range_ul: tuple[float, float] = (0.0, math.inf),
         parts: Parts | None = None,
     ) -> None:
-        if isinstance(parameters, SweepParameters):
-            parts = _swept(parameters, stimuli=stimuli, refresh_hz=refresh_hz, seed=seed)
-            parameters, task_block = as_passive_stage(parameters), BlockKind.SWEEP
-        else:
-            task_block = BlockKind.TASK
-        rules = TrialRules.of(parameters, refresh_hz=refresh_hz, lick_latency_s=lick_latency_s)
         self.ledger = Ledger()
-        make = parts or _drawn(parameters, stimuli=stimuli, refresh_hz=refresh_hz, seed=seed)
-        self.trial, self._stimulus = make(rules, self.ledger)
+        if isinstance(parameters, SweepParameters):
+            rules = NO_TRIALS
+            parts = _swept(parameters, stimuli=stimuli, refresh_hz=refresh_hz, seed=seed)
+        else:
+            rules = TrialRules.of(parameters, refresh_hz=refresh_hz, lick_latency_s=lick_latency_s)
+            parts = parts or _drawn(parameters, stimuli=stimuli, refresh_hz=refresh_hz, seed=seed)
+        self.trial, self._stimulus = parts(rules, self.ledger)
         self._frame = GRAY
         self._due_refresh = 0
         self._trial_due_refresh = 0
@@ -170,13 +168,12 @@ class Task:
         movie = next((i for i, s in enumerate(stimuli) if isinstance(s, NaturalMovie)), None)
         movie_stimulus = stimuli[movie] if movie is not None else None
         self.session = Session(
-            parameters,
+            SessionRules.of(parameters, refresh_hz=refresh_hz),
             refresh_hz=refresh_hz,
             trial=self.trial,
             stimulus=self._stimulus,
             ledger=self.ledger,
             movie=(movie, movie_stimulus) if isinstance(movie_stimulus, NaturalMovie) and movie is not None else None,
-            task_block=task_block,
             policies=policies or {},
             valve_range_ul=valve_range_ul,
         )
@@ -213,14 +210,13 @@ class Task:
             trial.lick(lick_time_s=lick.time_s, refresh=refresh, out=out)
         for result in rewards:
             session.reward_result(result, out=out)
-        if trial_is_due or out:
+        if trial_is_due or out or inputs:  # otherwise nothing happened to the trial
             trial.auto_reward_due(refresh=refresh, out=out)
             trial.close_window(time_s=time_s, out=out)
+            self._trial_due_refresh, self._due_s = trial.due_refresh(), trial.due_s()
         self._frame = session.plan(refresh=refresh, time_s=time_s, out=out)
         if session.ended is not None:
             out.append(session.ended)
-        if trial_is_due or out or inputs:  # otherwise nothing happened to the trial
-            self._trial_due_refresh, self._due_s = trial.due_refresh(), trial.due_s()
         due_refresh = session.due_refresh(refresh=refresh)
         if self._trial_due_refresh < due_refresh:
             due_refresh = self._trial_due_refresh

@@ -171,9 +171,10 @@ class VirtualScreen(_Headless):
 
     def advance(self, *, stimulus: int, until_refresh: int, until_host_s: float, until_flip: int) -> Flip:
         """See ``Screen.advance``."""
-        if self._next - self._first >= len(self._host_list):
-            self._more()
         i = self._next - self._first
+        if i >= len(self._host_list):
+            self._more()
+            i = self._next - self._first
         stop = False
         if stimulus != self._stimulus:
             self._stimulus = stimulus
@@ -191,15 +192,18 @@ class VirtualScreen(_Headless):
         """Return where in the arrays the first flip stands, the next or later, that reaches a limit."""
         while True:
             i = self._next - self._first
-            last = until_flip - self._first
+            refreshes, n = self._refresh_list, len(self._refresh_list)
+            last = i + until_refresh - refreshes[i]  # each flip is a refresh on, if not more
+            if last > until_flip - self._first:
+                last = until_flip - self._first
             if last <= i:
                 return i
-            if last > len(self._host_list):
-                last = len(self._host_list)
-            j = bisect_left(self._refresh_list, until_refresh, i, last)
+            if last > n:
+                last = n
+            j = bisect_left(refreshes, until_refresh, i, last)
             if until_host_s < math.inf:
                 j = bisect_left(self._host_list, until_host_s, i, j)
-            if j < len(self._host_list):
+            if j < n:
                 return j
             self._more()
 

@@ -18,13 +18,24 @@ PERIOD_GAIN = 0.001
 LONGEST_TRUSTED = 4
 """After a gap of more refreshes than this only the phase is set anew; it says nothing of the period."""
 
-ON_TIME = 0.4
-"""A deviation below this share of a period can't be a late flip."""
-_ONE_BY_ONE = 128
-"""A stretch this short with a late flip in it is counted flip by flip."""
-# The loop as a filter from deviations of a free-running clock to the tracked ones, all flips on time.
-_NUMERATOR = (1.0, -2.0, 1.0)
-_DENOMINATOR = (1.0, PHASE_GAIN + PERIOD_GAIN - 2.0, 1.0 - PHASE_GAIN)
+ON_TIME = 0.15
+"""Of flips that a free-running clock foresees within this share of a period none is late: the tracked clock, which
+is off by at most 2.2 times as much, counts each of them as the very next refresh."""
+_STRETCH = 512
+"""So many flips are counted at once; a stretch with a late flip in it, flip by flip."""
+
+
+def _responses() -> tuple[FloatArray, FloatArray]:
+    """Return how far a flip that is off by 1 moves smoothed time and period until the end, the first flip first."""
+    smoothed, period = [PHASE_GAIN], [PERIOD_GAIN]
+    for _ in range(_STRETCH - 1):
+        predicted = smoothed[-1] + period[-1]
+        smoothed.append(predicted - PHASE_GAIN * predicted)
+        period.append(period[-1] - PERIOD_GAIN * predicted)
+    return np.array(smoothed[::-1]), np.array(period[::-1])
+
+
+_ON_SMOOTHED, _ON_PERIOD = _responses()
 
 
 class RefreshTracker:
@@ -61,37 +72,27 @@ class RefreshTracker:
     def flips(self, times_s: FloatArray) -> IntArray:
         """Return the refresh index of each of the flips in order, shape (n,).
 
-        Stretches without a late flip, nearly all of them, are done at once: there the loop is a
-        linear filter. The indices are those of ``flip`` called one by one (tested).
+        Stretches without a late flip, nearly all of them, are done at once: there the loop is
+        linear. The indices are those of ``flip`` called one by one (tested).
         """
         indices = np.empty(len(times_s), np.int64)
-        self._fill(times_s, indices)
+        for start in range(0, len(times_s), _STRETCH):
+            stretch_s = times_s[start : start + _STRETCH]
+            first = self.refresh + 1
+            if first > 0 and self._on_time(stretch_s):
+                indices[start : start + _STRETCH] = np.arange(first, self.refresh + 1)
+            else:
+                indices[start : start + _STRETCH] = [self.flip(time_s) for time_s in stretch_s.tolist()]
         return indices
 
-    def _fill(self, times_s: FloatArray, indices: IntArray) -> None:
-        """Count a stretch at once; halve one with a late flip in it until that is a short one."""
+    def _on_time(self, times_s: FloatArray) -> bool:
+        """Count the flips if every one of them came with the very next refresh; return whether so."""
         n = len(times_s)
-        if n <= _ONE_BY_ONE:
-            if not self._on_time(times_s, indices):
-                indices[:] = [self.flip(time_s) for time_s in times_s.tolist()]
-        elif not self._on_time(times_s, indices):
-            self._fill(times_s[: n // 2], indices[: n // 2])
-            self._fill(times_s[n // 2 :], indices[n // 2 :])
-
-    def _on_time(self, times_s: FloatArray, indices: IntArray) -> bool:
-        """Fill ``indices`` if every flip of the block came with the very next refresh."""
-        from scipy.signal import lfilter  # noqa: PLC0415 - a second that no command to a session must wait for
-
-        if self.refresh < 0 or not len(times_s):
+        free_running_s = self._smoothed_s + np.arange(1, n + 1) * self.period_s
+        off_s = times_s - free_running_s
+        if np.abs(off_s).max() > ON_TIME * self.period_s:
             return False
-        steps = np.arange(1, len(times_s) + 1)
-        open_loop = times_s - (self._smoothed_s + steps * self.period_s)
-        deviations = lfilter(_NUMERATOR, _DENOMINATOR, open_loop)
-        if np.abs(deviations).max() > ON_TIME * self.period_s:
-            return False
-        last = float(deviations[-1])
-        self._smoothed_s = float(times_s[-1]) - last + PHASE_GAIN * last
-        self.period_s += PERIOD_GAIN * float(deviations.sum())
-        indices[:] = self.refresh + steps
-        self.refresh += len(times_s)
+        self._smoothed_s = float(free_running_s[-1] + off_s @ _ON_SMOOTHED[-n:])
+        self.period_s += float(off_s @ _ON_PERIOD[-n:])
+        self.refresh += n
         return True

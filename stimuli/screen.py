@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from hardware.arrays import FloatArray, IntArray
 from hardware.events import Finding
@@ -12,7 +14,7 @@ from hardware.protocols import Identity
 from stimuli.spec import Stimulus
 
 
-class Flip(NamedTuple):
+class Flip(msgspec.Struct, frozen=True, gc=False):
     """One flip: its number, the refresh it came with, its time on the host's clock."""
 
     flip: int

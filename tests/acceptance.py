@@ -55,7 +55,7 @@ class Session:
     p: StageParameters
     ran: Ran
     licks: bool
-    """Whether the mouse is one that licks."""
+    """Whether the mouse is one that tries to lick."""
 
     @cached_property
     def rows(self) -> list[TrialRow]:
@@ -212,6 +212,7 @@ def omits(p: StageParameters) -> bool:
 
 
 def pays(p: StageParameters) -> bool:
+    """Whether the spout is at the mouse: only then is there water, and only then are licks felt."""
     return not p.passive
 
 
@@ -224,7 +225,7 @@ def pays_every_trial(p: StageParameters) -> bool:
 
 
 def judges(p: StageParameters) -> bool:
-    """Whether licks decide trials."""
+    """Whether there are catch trials, and trials that wait for an answer."""
     return not pays_every_trial(p)
 
 
@@ -233,7 +234,7 @@ def pays_licks(p: StageParameters) -> bool:
 
 
 def aborts(p: StageParameters) -> bool:
-    return p.abort_on_early_lick
+    return p.abort_on_early_lick and pays(p)
 
 
 def never_aborts(p: StageParameters) -> bool:
@@ -584,7 +585,7 @@ def where_early_licks_are_ignored_nothing_aborts(s: Session) -> Found:
             yield held(row.outcome in COMPLETED, "did not run to its end", row)
 
 
-@rule("validate_no_abort_on_lick_before_response_window", judges)
+@rule("validate_no_abort_on_lick_before_response_window", pays_licks)
 def a_lick_between_change_and_window_does_not_abort(s: Session) -> Found:
     """A trial with a lick after its change and before the window's opening runs to its end."""
     for row in s.rows:
@@ -715,7 +716,7 @@ def a_hit_is_paid_once_with_the_earned_volume(s: Session) -> Found:
             yield held(once, f"{len(s.rewards.get(row.trial, []))} rewards, {row.reward_volume_ul:g} uL", row)
 
 
-@rule("validate_licks_on_catch_trials_do_not_earn_reward", judges)
+@rule("validate_licks_on_catch_trials_do_not_earn_reward", pays_licks)
 def a_lick_in_the_window_of_a_catch_trial_is_a_false_alarm_without_reward(s: Session) -> Found:
     """A catch trial with a lick in its window is a false alarm, one without a correct reject; neither is paid."""
     for row in s.of(*CATCH):

@@ -33,7 +33,6 @@ ALIGN_INTERVAL_S = (5.0, 15.0)
 """Alignment pulses come at random intervals, so that a stretch of them fits in one place only."""
 ALIGN_WIDTH_S = 0.01
 
-_MASKS = {line: line.mask for line in Line}
 LickWatcher = Callable[[float, int], None]
 Train = Callable[[float, float], FloatArray]
 
@@ -83,6 +82,7 @@ class SimulatedCard:
         self._gone_at_s = start_host_s + faults.device_gone_s
         self._stuck_at_s = start_host_s + faults.lick_line_stuck_s
         self._stuck = False
+        self._fault_s = min(self._gone_at_s, self._stuck_at_s)  # the next one
         self._lick_watchers: list[LickWatcher] = []
         self._dues: list[Callable[[], float]] = []
         self._lick_edges: list[Edge] = []
@@ -136,12 +136,12 @@ class SimulatedCard:
     def toggle(self, line: Line, *, host_s: float) -> int:
         """Change a line's level at a host time; return the ticks."""
         ticks = self.card_clock.ticks(host_s)
-        self._rare.append((ticks, _MASKS[line]))
+        self._rare.append((ticks, line.mask))
         return ticks
 
     def untoggle(self, line: Line, *, host_s: float) -> None:
         """Take back a change that lies ahead."""
-        self._taken_back.append((self.card_clock.ticks(host_s), _MASKS[line]))
+        self._taken_back.append((self.card_clock.ticks(host_s), line.mask))
 
     def drive(self, line: Line, *, level: bool, host_s: float) -> None:
         """Set a line's level from a host time on."""
@@ -182,7 +182,7 @@ class SimulatedCard:
                 watcher(lick_s, ticks)
             self._lick_edges.append(Edge(self.toggle(Line.LICK_SENSOR, host_s=lick_s + contact_s), rising=False))
         if now_s >= self._stuck_at_s and not self._stuck:
-            self._stuck = True
+            self._stuck, self._fault_s = True, self._gone_at_s
             ticks = self.toggle(Line.LICK_SENSOR, host_s=self._stuck_at_s)
             self._lick_edges.append(Edge(ticks, rising=True))
             for watcher in self._lick_watchers:
@@ -201,8 +201,7 @@ class SimulatedCard:
         for due in self._dues:
             if (other_s := due()) < due_s:
                 due_s = other_s
-        fault_s = self._gone_at_s if self._stuck else min(self._gone_at_s, self._stuck_at_s)
-        return min(due_s, fault_s)
+        return due_s if due_s < self._fault_s else self._fault_s
 
     def flush(self) -> None:
         """See ``EdgeSource.flush``."""

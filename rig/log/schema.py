@@ -146,6 +146,11 @@ def encode(entry: Entry) -> bytes:
     return _ENCODER.encode(entry)
 
 
+def encode_lines(entries: list[Entry]) -> bytes:
+    """Return the entries as lines, each with its end."""
+    return _ENCODER.encode_lines(entries)
+
+
 def decode(line: bytes) -> Entry:
     """Return the entry of a line.
 

@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from hardware.arrays import AnyArray, IntArray
-from rig.log.schema import EDGE_DTYPE, FLIP_DTYPE, Entry, LogError, encode
+from rig.log.schema import EDGE_DTYPE, FLIP_DTYPE, Entry, LogError, encode, encode_lines
 
 PUMP_INTERVAL_S = 0.01
 SYNC_INTERVAL_S = 1.0
@@ -167,6 +167,8 @@ class LogWriter:
 
     def _lines(self, entries: list[Entry]) -> bytes:
         """Return the entries as lines; one that can't be encoded is named and left out, the others stay."""
+        with contextlib.suppress(TypeError, ValueError):
+            return encode_lines(entries)
         lines = []
         for entry in entries:
             try:

@@ -11,32 +11,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rig.config.files import image_names
+from stages.dry import run_dry
 from stages.events import (
     Aborted,
     Change,
     Event,
     FlashOmitted,
     FlashShown,
-    InputEvent,
     Lick,
     Outcome,
-    RewardArmed,
-    RewardCommanded,
-    RewardConfirmed,
-    RewardDisarmed,
     RewardFired,
-    RewardPath,
-    RewardWithdrawn,
     ShamChange,
-    SpoutCommanded,
-    SpoutMoved,
     TimeoutEnded,
     TrialEnded,
     TrialOutcome,
     TrialStarted,
 )
 from stages.parameters import GeometricChange, StageParameters
-from stages.task import At, Task, stimuli_of
+from stages.task import Task, stimuli_of
 from stimuli.spec import label
 
 REFRESH_HZ = 60.0
@@ -114,7 +106,7 @@ def _run(stage: StageParameters, *, kinds: list[str]) -> dict[str, Exemplar]:
     names = [label(stimulus) for stimulus in stimuli]
     task = Task(stage, stimuli=stimuli, refresh_hz=REFRESH_HZ, seed=SEED)
     wanted = _Wanted(stage, kinds)
-    story: list[tuple[float, Event | Lick]] = []
+    story: list[tuple[float, Event]] = []
     found: dict[str, Exemplar] = {}
     over: list[tuple[float, int]] = []  # trials that ended, and when what follows them has been told
     for time_s, event in _told(task, wanted):
@@ -139,18 +131,28 @@ def _run(stage: StageParameters, *, kinds: list[str]) -> dict[str, Exemplar]:
 
 
 class _Wanted:
-    """Says when to lick so that the kinds still missing come about."""
+    """A mouse that licks so that the kinds still missing come about."""
 
     def __init__(self, stage: StageParameters, kinds: list[str]) -> None:
         self._missing = list(kinds)
         self._earliest = stage.change.flashes_min if isinstance(stage.change, GeometricChange) else None
         self._start: TrialStarted | None = None
+        self._licks_s: list[float] = []
 
     def found(self, kind: str) -> None:
         self._missing.remove(kind)
 
-    def licks_s(self, event: Event, time_s: float) -> list[float]:
-        """Return the licks that follow on an event."""
+    @property
+    def next_lick_s(self) -> float:
+        return self._licks_s[0] if self._licks_s else math.inf
+
+    def take_lick(self) -> float:
+        return self._licks_s.pop(0)
+
+    def sees(self, event: Event, *, time_s: float) -> None:
+        self._licks_s = sorted([*self._licks_s, *self._follow(event, time_s)])
+
+    def _follow(self, event: Event, time_s: float) -> list[float]:
         if isinstance(event, TrialStarted):
             self._start = event
             if event.auto_rewarded or self._missing != ["aborted"] or not self._is_early(event):
@@ -159,7 +161,7 @@ class _Wanted:
         if isinstance(event, Change | ShamChange) and self._start is not None and not self._start.auto_rewarded:
             kind = "hit" if isinstance(event, Change) else "false alarm"
             return [time_s + ANSWER_S] if kind in self._missing and self._is_early(self._start) else []
-        return [time_s + 0.2 + 0.15 * i for i in range(4)] if isinstance(event, RewardFired) else []
+        return [event.time_s + 0.2 + 0.15 * i for i in range(4)] if isinstance(event, RewardFired) else []
 
     def _is_early(self, start: TrialStarted) -> bool:
         if self._earliest is not None:
@@ -167,57 +169,17 @@ class _Wanted:
         return start.change_after < LATEST_S * REFRESH_HZ
 
 
-def _told(task: Task, wanted: _Wanted) -> Iterator[tuple[float, Event | Lick]]:
-    """Yield licks, decisions and rewards with their times, on a monitor that never drops a refresh."""
-    licks: list[float] = []
-    owed: list[InputEvent] = []
-    armed: RewardArmed | None = None
-    refresh = 0
-    while refresh < LONGEST_S * REFRESH_HZ:
-        time_s = refresh / REFRESH_HZ
-        inputs, owed = owed, []
-        while licks and licks[0] <= time_s:
-            lick_s = licks.pop(0)
-            inputs.append(Lick(time_s=lick_s, ticks=0))
-            if armed is not None and armed.opens_s <= lick_s <= armed.closes_s:
-                inputs += _paid(armed.reward, lick_s, lick_s)
-                armed = None
-        out = task.step(At(refresh, refresh, time_s), inputs)
-        events = [event for event in inputs if isinstance(event, Lick | RewardFired)] + list(out.events)
-        for event in events:
-            at_s = event.time_s if isinstance(event, Lick | RewardFired) else time_s
-            yield at_s, event
-            licks = sorted([*licks, *wanted.licks_s(event, at_s)])
-            match event:
-                case RewardArmed():
-                    armed = event
-                case RewardWithdrawn() if armed is not None:
-                    owed.append(RewardDisarmed(reward=event.reward))
-                    armed = None
-                case RewardCommanded():
-                    owed += _paid(event.reward, time_s, None)
-                case SpoutCommanded():
-                    owed.append(SpoutMoved(position=event.position, time_s=time_s))
-                case _:
-                    pass
-        if out.finished:
+def _told(task: Task, wanted: _Wanted) -> Iterator[tuple[float, Event]]:
+    """Yield all that happens in a session with its times, as long as one may look."""
+    for step in run_dry(task, wanted, refresh_hz=REFRESH_HZ):
+        for event in step.events:
+            yield event.time_s if isinstance(event, Lick | RewardFired) else step.time_s, event
+        if step.time_s > LONGEST_S:
             return
-        due = out.due_refresh if out.due_s == math.inf else min(out.due_refresh, math.ceil(out.due_s * REFRESH_HZ))
-        if licks:
-            due = min(due, math.ceil(licks[0] * REFRESH_HZ))
-        refresh = refresh + 1 if owed else max(refresh + 1, due)
-
-
-def _paid(reward: int, time_s: float, lick_s: float | None) -> list[InputEvent]:
-    path = RewardPath.COMMANDED if lick_s is None else RewardPath.CARD
-    return [
-        RewardFired(reward=reward, path=path, time_s=time_s, lick_time_s=lick_s),
-        RewardConfirmed(reward=reward, time_s=time_s, open_s=0.0),
-    ]
 
 
 def _exemplar(
-    story: list[tuple[float, Event | Lick]], *, trial: int, stage: StageParameters, names: list[str]
+    story: list[tuple[float, Event]], *, trial: int, stage: StageParameters, names: list[str]
 ) -> Exemplar | None:
     """Return a trial of the story, its times from its change; None if it was not complete or changed late."""
     start = next(((t, e) for t, e in story if isinstance(e, TrialStarted) and e.trial == trial), None)
@@ -262,7 +224,7 @@ def _exemplar(
 
 
 def _shown(
-    story: list[tuple[float, Event | Lick]], *, names: list[str], zero_s: float, stage: StageParameters, first: str
+    story: list[tuple[float, Event]], *, names: list[str], zero_s: float, stage: StageParameters, first: str
 ) -> list[Shown]:
     flash_s = getattr(stage.presentation, "flash_s", None)
     shown = [Shown(-math.inf, math.inf, first)] if flash_s is None else []  # it came on in an earlier trial

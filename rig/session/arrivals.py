@@ -66,7 +66,7 @@ class Arrivals:
                 hear(inputs)
             except DeviceError as error:
                 self._faults.name(error, inputs, time_s=time_s)
-        inputs.extend(_received(command) for command in self._devices.commands.poll())
+        inputs += [_received(command) for command in self._devices.commands.poll()]
 
     def _hear_edges(self, inputs: list[InputEvent]) -> None:
         for edge in self._devices.edges.read():
@@ -76,7 +76,7 @@ class Arrivals:
                 inputs.append(Lick(time_s=self._map.seconds(edge.ticks), ticks=edge.ticks))
 
     def _hear_valve(self, inputs: list[InputEvent]) -> None:
-        inputs.extend(self._reward_event(report) for report in self._devices.valve.poll())
+        inputs += [self._reward_event(report) for report in self._devices.valve.poll()]
 
     def _hear_spout(self, inputs: list[InputEvent]) -> None:
         for arrival in self._devices.spout.poll():

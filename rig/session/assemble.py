@@ -323,15 +323,15 @@ def _versions() -> dict[str, str]:
 
 SESSIONS_BEFORE = {
     "TRAINING_0": 0,
-    "TRAINING_1": 3,
-    "TRAINING_2": 7,
-    "TRAINING_3": 9,
-    "TRAINING_4": 11,
+    "TRAINING_1": 2,
+    "TRAINING_2": 6,
+    "TRAINING_3": 8,
+    "TRAINING_4": 10,
     "TRAINING_5": 16,
     "OPHYS_0": 22,
     "OPHYS": 27,
 }
-"""Sessions before a mouse's middle session of a stage, summed from the medians of MOUSE_FACTS A."""
+"""Sessions with water to earn before the middle session of a stage, from the medians of MOUSE_FACTS A and B."""
 
 
 def _setting(stage: Stage) -> Setting:
@@ -340,6 +340,7 @@ def _setting(stage: Stage) -> Setting:
         return Setting(passive=True)
     before = [n for name, n in SESSIONS_BEFORE.items() if stage.stage.startswith(name)]
     return Setting(
+        gratings=stage.stimulus.kind == "gratings",
         static=stage.presentation.kind == "static",
         passive=stage.passive,
         window_closes_s=stage.response_window_s[1],

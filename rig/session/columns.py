@@ -74,7 +74,7 @@ class Columns:
         self._late: deque[LateFlip] = deque()
         self._errors: deque[DeviceError] = deque()
         self._nominal_period_s = 1.0 / refresh_hz
-        self._unpaired_host_s: list[float] = []
+        self._unpaired_host_s: FloatArray = np.empty(0)
         self._pulses: IntArray = np.empty(0, np.int64)
         self._n_new = self._n_missing = self._n_extra = 0
         self._pair_host_s: FloatArray = np.empty(0)
@@ -136,7 +136,7 @@ class Columns:
 
         Flips after the last pulse wait: their pulses are still under way.
         """
-        host_s = np.array(self._unpaired_host_s)
+        host_s = self._unpaired_host_s
         ticks = np.concatenate([self._pulses, self._edges.read_frame_pulses()])
         self._pulses = ticks[:0]
         if not len(host_s):
@@ -153,7 +153,7 @@ class Columns:
         # A flip is done with when a later pulse has been seen, or when its own is overdue.
         settled_s = max(float(seen_s[-1]) if len(seen_s) else -np.inf, float(due_s[-1]) - OVERDUE_S)
         done = int(np.searchsorted(due_s, settled_s + near_s))
-        self._unpaired_host_s = host_s[done:].tolist()
+        self._unpaired_host_s = host_s[done:]
         self._n_new += len(paired)
         self._n_missing += done - len(paired)
         self._n_extra += len(ticks) - len(paired)
@@ -190,7 +190,7 @@ class Columns:
         record["movie_frame"] = rows.movie_frame
         record["n_missed"] = rows.n_missed
         self._log.flips(record)
-        self._unpaired_host_s += rows.host_s.tolist()
+        self._unpaired_host_s = np.concatenate([self._unpaired_host_s, rows.host_s])
         for i in np.flatnonzero(rows.n_missed).tolist():
             self._late.append(
                 LateFlip(

@@ -9,6 +9,7 @@ interface.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -260,7 +261,7 @@ class NoCommands:
 
     def next_due_s(self) -> float:
         """See ``CommandSource.next_due_s``."""
-        return float("inf")
+        return math.inf
 
 
 class ScriptedCommands:
@@ -285,7 +286,7 @@ class ScriptedCommands:
 
     def next_due_s(self) -> float:
         """See ``CommandSource.next_due_s``."""
-        return self._script[0][0] if self._script else float("inf")
+        return self._script[0][0] if self._script else math.inf
 
 
 def running_sessions(runtime_dir: Path) -> list[Running]:

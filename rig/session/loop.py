@@ -163,9 +163,9 @@ class Loop:
 
     def _one_step(self, flip: Flip) -> Flip:
         begun_s = self._clock.now_s()
-        number, refresh, host_s = flip
+        number, refresh = flip.flip, flip.refresh
         inputs, self._owed = self._owed, []
-        if host_s >= self._inputs_due_s:
+        if flip.host_s >= self._inputs_due_s:
             self._arrivals.take(inputs, time_s=self._time_s)
             self._inputs_changed = True
         if refresh >= self._health_refresh:
@@ -185,8 +185,6 @@ class Loop:
         until_host_s = self._inputs_due_s
         if out.due_s < math.inf:
             until_host_s = min(until_host_s, self._map.host_s(out.due_s))
-        self._inputs_changed = out.frame != self._frame  # a model mouse may answer what it is shown
-        self._frame = out.frame
         took_s = self._clock.now_s() - begun_s + self._stretch_took_s
         self._stretch_took_s = 0.0
         self._step_s.append(took_s)
@@ -194,10 +192,13 @@ class Loop:
             self._on_step(took_s)
         flip = self._devices.screen.advance(
             stimulus=out.frame,
-            until_refresh=min(out.due_refresh, self._health_refresh),
+            until_refresh=out.due_refresh if out.due_refresh < self._health_refresh else self._health_refresh,
             until_host_s=until_host_s,
             until_flip=until_flip,
         )
+        # A model mouse may answer what it is shown; if it will, the screen has stopped at that flip.
+        self._inputs_changed = out.frame != self._frame and flip.flip == number + 1
+        self._frame = out.frame
         try:
             self._devices.sync.flip_pulse()
         except DeviceError as error:
@@ -212,12 +213,12 @@ class Loop:
     def _follow(self, out: Outputs, flip: Flip) -> None:
         """Record what the task decided, answer operators, have devices act."""
         commands = self._devices.commands
-        events: list[AnyEvent] = list(out.events)  # type: ignore[arg-type]  # all of them are in AnyEvent (tested)
+        events: Sequence[AnyEvent] = out.events  # type: ignore[assignment]  # all of them are in AnyEvent (tested)
         if out.finished:
             self._ending = next(event for event in events if isinstance(event, SessionEnded))
-            events.remove(self._ending)  # recorded last, when the devices have been stopped
+            events = [event for event in events if event is not self._ending]  # recorded when all has been stopped
         self._record_all(flip, events)
-        for decision in out.events:
+        for decision in events:
             if isinstance(decision, CommandApplied):
                 commands.answer(command=decision.command, applied=True, what=decision.what)
             elif isinstance(decision, CommandRefused):
@@ -272,7 +273,7 @@ class Loop:
             self._figures_refresh = flip.refresh + FIGURES_REFRESHES
             for device in self._devices.own():
                 self._record(flip, DeviceHealth(device=device.name, figures=device.health()))
-        steps_us = sorted(step_s * 1e6 for step_s in self._step_s)
+        steps_s = sorted(self._step_s)
         self._step_s.clear()
         self._record(
             flip,
@@ -281,8 +282,8 @@ class Loop:
                 n_late_flips=self._n_late,
                 n_licks=self._arrivals.n_licks,
                 backlog_events=self._log.backlog(),
-                step_p50_us=steps_us[len(steps_us) // 2] if steps_us else 0.0,
-                step_max_us=steps_us[-1] if steps_us else 0.0,
+                step_p50_us=steps_s[len(steps_s) // 2] * 1e6 if steps_s else 0.0,
+                step_max_us=steps_s[-1] * 1e6 if steps_s else 0.0,
             ),
         )
 

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from hardware.protocols import Command
+from rig.config.files import load_stage, shipped
+from stages.parameters import Stage, SweepParameters
 from stimuli.headless import Behaviour
-from tests.builders import GRATINGS, IMAGES
+from tests.builders import GRATINGS, IMAGES, stage
 
 SESSION_S = 32.0
 
+
+def _is_dry(name: str) -> bool:
+    parameters = load_stage(name)
+    return isinstance(parameters, SweepParameters) or parameters.passive
+
+
+_NAMES = [GRATINGS, IMAGES, *(name for name in shipped("stages") if name not in (GRATINGS, IMAGES))]
 screens = st.sampled_from([behaviour.value for behaviour in Behaviour])
-stages = st.sampled_from([GRATINGS, IMAGES])
+stages = st.sampled_from(_NAMES)
+"""All that are shipped, the simplest to look at first."""
+paying = st.sampled_from([name for name in _NAMES if not _is_dry(name)])
+dry = st.sampled_from([name for name in _NAMES if _is_dry(name)])
+"""Stages without water: passive ones and sweeps."""
+
+
+def fitted(name: str, *, warm_up_trials: int | None = None, **changes: Any) -> Stage:
+    """A stage with those of the changes that go with it: sweeps have no trials, passive stages no warm-up."""
+    parameters = load_stage(name)
+    if isinstance(parameters, SweepParameters):
+        return stage(name)
+    if warm_up_trials is not None and not parameters.passive and parameters.warm_up_trials > 0:
+        changes["warm_up_trials"] = warm_up_trials
+    return stage(name, **changes)
+
+
 seeds = st.integers(0, 2**32 - 1)
 
 _anywhere = st.floats(0.0, SESSION_S, allow_nan=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 
 from rig.log.replay import replay
-from tests.builders import GRATINGS, rig_config, run, stage
+from tests.builders import GRATINGS, rig_config, run
 from tests.properties import strategies as draw
 
 
@@ -30,7 +30,7 @@ from tests.properties import strategies as draw
 def test_jumping_stepping_and_replay_give_the_same_bytes(
     name: str, behaviour: str, licks_s: list[float], seed: int, commands: list, faults: dict, policies: dict
 ) -> None:
-    parameters = stage(name, warm_up_trials=1, task_duration_min=0.25)
+    parameters = draw.fitted(name, warm_up_trials=1, task_duration_min=0.25)
     config = rig_config(behaviour=behaviour, faults=faults, policies=policies)
     jumped = run(parameters, config, licks_s=licks_s, seed=seed, commands=commands)
     stepped = run(parameters, config, licks_s=licks_s, seed=seed, commands=commands, stepping=True)

@@ -27,10 +27,22 @@ from stages.events import (
     TrialOutcome,
     TrialStarted,
 )
-from tests.builders import IMAGES, Ran, rig_config, run, stage
+from stages.parameters import Flashed, Stage, SweepParameters
+from tests.builders import Ran, rig_config, run, stage
 from tests.properties import strategies as draw
 
-CYCLE, ON = 45, 15
+HZ = 60
+
+
+def grid_of(parameters: Stage) -> tuple[int, int] | None:
+    """Refreshes from onset to onset, and how many of them the stimulus is on; None where it stays on."""
+    if isinstance(parameters, SweepParameters):
+        on_s, off_s = parameters.sweep.duration_s, parameters.sweep.gap_s
+    elif isinstance(parameters.presentation, Flashed):
+        on_s, off_s = parameters.presentation.flash_s, parameters.presentation.gray_s
+    else:
+        return None
+    return round((on_s + off_s) * HZ), round(on_s * HZ)
 
 
 def check_trials(ran: Ran) -> None:
@@ -69,13 +81,11 @@ def check_licks(ran: Ran) -> None:
         assert of_trials[entry.event.time_s] == int(inside)
 
 
-def check_cadence(ran: Ran) -> None:
+def check_cadence(ran: Ran, parameters: Stage) -> None:
     flips = ran.log.all_flips()
     refreshes = set(flips["refresh"].tolist())
-    planned = ran.all(FlashPlanned)
-    first = planned[0].refresh if planned else 0
-    assert all((event.refresh - first) % CYCLE == 0 for event in planned)
-    plans = {event.flash: event for event in planned}
+    plans = {event.flash: event for event in ran.all(FlashPlanned)}
+    shown = flips["stimulus"]
     for entry in ran.entries(FlashShown, FlashOmitted):
         plan = plans[entry.event.flash]
         late = entry.refresh - plan.refresh
@@ -83,12 +93,26 @@ def check_cadence(ran: Ran) -> None:
         if late:  # its own refresh, or the one its frame was drawn on, was dropped
             assert {plan.refresh - 1, plan.refresh} - refreshes
         assert plan.omitted == isinstance(entry.event, FlashOmitted)
+        if isinstance(entry.event, FlashShown):
+            assert shown[entry.flip] == entry.event.stimulus
+    grid = grid_of(parameters)
+    if grid is not None:
+        check_grid(ran, *grid)
+
+
+def check_grid(ran: Ran, cycle: int, on: int) -> None:
+    flips = ran.log.all_flips()
+    refreshes = set(flips["refresh"].tolist())
     shown = flips["stimulus"]
+    plans = {event.flash: event for event in ran.all(FlashPlanned)}
+    first = min((event.refresh for event in plans.values()), default=0)
+    assert all((event.refresh - first) % cycle == 0 for event in plans.values())
+    if cycle == on:
+        return  # the same patch may come twice running, without gray between
     for entry in ran.entries(FlashShown):
-        assert shown[entry.flip] == entry.event.stimulus
         assert entry.flip == 0 or shown[entry.flip - 1] != entry.event.stimulus
         stop = entry.flip + int(np.argmax(shown[entry.flip :] != entry.event.stimulus))
-        off = plans[entry.event.flash].refresh + ON
+        off = plans[entry.event.flash].refresh + on
         if shown[stop] != entry.event.stimulus and not {off - 1, off} - refreshes:
             assert flips["refresh"][stop] == off or stop == entry.flip + 1
 
@@ -126,22 +150,23 @@ def _same(a: list, b: list) -> bool:
 def test_a_session_keeps_its_rules_for_any_lick_train_on_any_screen(
     name: str, behaviour: str, licks_s: list[float], seed: int, warm_up: int, limit_ul: float
 ) -> None:
-    parameters = stage(name, warm_up_trials=warm_up, volume_limit_ul=limit_ul)
+    parameters = draw.fitted(name, warm_up_trials=warm_up, volume_limit_ul=limit_ul)
     ran = run(parameters, rig_config(behaviour=behaviour), licks_s=licks_s, seed=seed)
     check_trials(ran)
     check_rewards(ran)
     check_licks(ran)
-    check_cadence(ran)
+    check_cadence(ran, parameters)
     check_tables(ran)
     assert isinstance(ran.log.entries[-1].event, SessionEnded)
     assert [e.flip for e in ran.log.entries] == sorted(e.flip for e in ran.log.entries)
 
 
-@given(behaviour=draw.screens, licks_s=draw.lick_trains, seed=draw.seeds, commands=draw.commands)
+@given(name=draw.paying, behaviour=draw.screens, licks_s=draw.lick_trains, seed=draw.seeds, commands=draw.commands)
 def test_no_reward_begins_after_the_trial_in_which_the_limit_was_reached(
-    behaviour: str, licks_s: list[float], seed: int, commands: list
+    name: str, behaviour: str, licks_s: list[float], seed: int, commands: list
 ) -> None:
-    parameters = stage(volume_limit_ul=7.0, warm_up_trials=1)
+    limit_ul = 10.0
+    parameters = draw.fitted(name, volume_limit_ul=limit_ul, warm_up_trials=1)
     ran = run(parameters, rig_config(behaviour=behaviour), licks_s=licks_s, seed=seed, commands=commands)
     given_ul = 0.0
     ended_with = None
@@ -151,7 +176,7 @@ def test_no_reward_begins_after_the_trial_in_which_the_limit_was_reached(
                 given_ul += next(
                     order.volume_ul for order in ran.all(RewardArmed, RewardCommanded) if order.reward == event.reward
                 )
-            case TrialEnded() if given_ul >= 7.0 and ended_with is None:
+            case TrialEnded() if given_ul >= limit_ul and ended_with is None:
                 ended_with = event.trial
             case TrialStarted() | RewardArmed() | RewardCommanded():
                 assert ended_with is None, "the limit had been reached"
@@ -160,12 +185,11 @@ def test_no_reward_begins_after_the_trial_in_which_the_limit_was_reached(
         assert ran.ended.reason.value in ("volume", "time", "stopped", "stopped_now")
 
 
-@given(behaviour=draw.screens, licks_s=draw.lick_trains, seed=draw.seeds, commands=draw.commands)
-def test_a_passive_session_gives_no_water_whatever_is_asked(
-    behaviour: str, licks_s: list[float], seed: int, commands: list
+@given(name=draw.dry, behaviour=draw.screens, licks_s=draw.lick_trains, seed=draw.seeds, commands=draw.commands)
+def test_a_session_without_water_gives_none_whatever_is_asked(
+    name: str, behaviour: str, licks_s: list[float], seed: int, commands: list
 ) -> None:
-    passive = stage(IMAGES, passive=True, warm_up_trials=0, free_reward_after_misses=None)
-    ran = run(passive, rig_config(behaviour=behaviour), licks_s=licks_s, seed=seed, commands=commands)
+    ran = run(draw.fitted(name), rig_config(behaviour=behaviour), licks_s=licks_s, seed=seed, commands=commands)
     assert not ran.all(RewardArmed, RewardCommanded, RewardFired)
     check_trials(ran)
     check_licks(ran)
@@ -184,11 +208,12 @@ def test_a_session_keeps_its_rules_with_commands_pauses_and_faults(
     name: str, behaviour: str, licks_s: list[float], seed: int, commands: list, faults: dict, policies: dict
 ) -> None:
     config = rig_config(behaviour=behaviour, faults=faults, policies=policies)
-    ran = run(stage(name, warm_up_trials=1), config, licks_s=licks_s, seed=seed, commands=commands)
+    parameters = draw.fitted(name, warm_up_trials=1)
+    ran = run(parameters, config, licks_s=licks_s, seed=seed, commands=commands)
     check_trials(ran)
     check_rewards(ran)
     check_licks(ran)
-    check_cadence(ran)
+    check_cadence(ran, parameters)
     check_tables(ran)
     assert [answer[0] for answer in ran.answers] == [event.command for event in ran.all(CommandReceived)]
     check_spout(ran)

@@ -20,7 +20,7 @@ from tests.builders import rig_config, run, stage
 
 N_SESSIONS = 200
 TASK_MIN = 10.0
-STAGES = [name for name in shipped("stages") if hasattr(load_stage(name), "change")]
+STAGES = [name for name in shipped("stages") if isinstance(load_stage(name), StageParameters)]
 SCREENS = ["jittering", "dropping", "drifting"]
 WANDERING, ANSWERING = "licking at times", "answering changes"
 """Two scripted mice: bouts at random, and one lick after each change, too early, in the window or too late."""
@@ -63,8 +63,9 @@ class Plan:
 
 
 def plans(name: str, n: int) -> list[Plan]:
-    """``n`` sessions of a stage: each mouse on each screen in turn, then small limits and free rewards."""
+    """``n`` sessions of a stage: mice and screens in turn, then small limits and free rewards."""
     seeds = count(crc32(name.encode()) % 10_000)
+    turn = STAGES.index(name)
     parameters = builders.stage(name)
     extra = []
     if pays(parameters):
@@ -75,7 +76,7 @@ def plans(name: str, n: int) -> list[Plan]:
         extra.append(Plan(name, ANSWERING, "jittering", next(seeds), {"free_reward_after_misses": 1}))
     mice = [*MouseKind, WANDERING, ANSWERING]
     return [
-        Plan(name, mice[i % len(mice)], SCREENS[(i + i // len(mice)) % len(SCREENS)], next(seeds))
+        Plan(name, mice[i % len(mice)], SCREENS[(turn + i + i // len(mice)) % len(SCREENS)], next(seeds))
         for i in range(n - len(extra))
     ] + extra
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from scipy.stats import binom, binomtest, chisquare, kstest, truncexpon
 from rig.config.files import image_names
 from rig.log.schema import KINDS, Kind
 from stages.draws import geometric_probabilities
+from stages.dry import run_dry
 from stages.events import (
     Aborted,
     Change,
@@ -33,26 +33,17 @@ from stages.events import (
     FlashOmitted,
     FlashPlanned,
     FlashShown,
-    InputEvent,
-    Lick,
     Outcome,
     RewardArmed,
     RewardCommanded,
-    RewardConfirmed,
-    RewardDisarmed,
     RewardFired,
-    RewardPath,
-    RewardWithdrawn,
     SessionEnded,
     ShamChange,
-    SpoutCommanded,
-    SpoutMoved,
     TrialOutcome,
     TrialStarted,
 )
 from stages.parameters import ExponentialChange, GeometricChange, StageParameters
-from stages.task import At, Task, stimuli_of
-from stages.trial import NEVER
+from stages.task import Task, stimuli_of
 from tests.acceptance import truncated_mean_s
 from tests.builders import GRATINGS, IMAGES, rig_config, run, stage
 
@@ -76,15 +67,15 @@ class Mouse:
         self._rng = np.random.default_rng(self.seed)
         self._next_s = self._rng.exponential(self.every_s) if self.every_s < math.inf else math.inf
 
-    def sees(self, change: Change) -> None:
-        if self.answers:
-            heapq.heappush(self._licks_s, change.time_s + 0.4)
+    def sees(self, event: Event, *, time_s: float) -> None:
+        if self.answers and isinstance(event, Change):
+            heapq.heappush(self._licks_s, time_s + 0.4)
 
     @property
-    def next_s(self) -> float:
+    def next_lick_s(self) -> float:
         return min(self._next_s, self._licks_s[0] if self._licks_s else math.inf)
 
-    def lick(self) -> float:
+    def take_lick(self) -> float:
         if self._licks_s and self._licks_s[0] <= self._next_s:
             return heapq.heappop(self._licks_s)
         lick_s = self._next_s
@@ -102,58 +93,13 @@ class Driven:
         self, parameters: StageParameters, *, seed: int, mouse: Mouse, flips_s: Sequence[float] | None = None
     ) -> None:
         self.p = parameters
-        self._flips_s = flips_s
         stimuli = stimuli_of(parameters, image_names=image_names(parameters), refresh_hz=HZ)
-        self._task = Task(parameters, stimuli=stimuli, refresh_hz=HZ, seed=seed)
-        self._mouse = mouse
-        self._armed: RewardArmed | None = None
-        self.events: list[tuple[int, Event]] = []
-        refresh = 0
-        inputs: list[InputEvent] = []
-        while True:
-            time_s = self._time_s(refresh)
-            out = self._task.step(At(refresh, refresh, time_s), inputs)
-            self.events += [(refresh, event) for event in (*inputs, *out.events)]
-            if out.finished:
-                break
-            inputs = list(self._answers(out.actions, time_s=time_s))
-            for event in out.events:
-                if isinstance(event, Change):
-                    mouse.sees(event)
-            due = min(out.due_refresh, self._first_flip_at(out.due_s), self._first_flip_at(mouse.next_s))
-            refresh = refresh + 1 if inputs else max(refresh + 1, due)
-            while mouse.next_s <= self._time_s(refresh):
-                inputs += self._licks(mouse.lick())
-
-    def _time_s(self, refresh: int) -> float:
-        return refresh / HZ if self._flips_s is None else self._flips_s[refresh]
-
-    def _first_flip_at(self, time_s: float) -> int:
-        if time_s == math.inf:
-            return NEVER
-        return math.ceil(time_s * HZ - 1e-9) if self._flips_s is None else bisect_left(self._flips_s, time_s)
-
-    def _answers(self, actions: Sequence[Event], *, time_s: float) -> Iterator[InputEvent]:
-        for action in actions:
-            match action:
-                case RewardArmed():
-                    self._armed = action
-                case RewardWithdrawn(reward=reward) if self._armed is not None:
-                    self._armed = None
-                    yield RewardDisarmed(reward=reward)
-                case RewardCommanded(reward=reward):
-                    yield RewardFired(reward=reward, path=RewardPath.COMMANDED, time_s=time_s, lick_time_s=None)
-                    yield RewardConfirmed(reward=reward, time_s=time_s, open_s=0.05)
-                case SpoutCommanded(position=position):
-                    yield SpoutMoved(position=position, time_s=time_s)
-
-    def _licks(self, lick_s: float) -> Iterator[InputEvent]:
-        yield Lick(time_s=lick_s, ticks=-1)
-        armed = self._armed
-        if armed is not None and armed.opens_s <= lick_s <= armed.closes_s:
-            self._armed = None
-            yield RewardFired(reward=armed.reward, path=RewardPath.CARD, time_s=lick_s, lick_time_s=lick_s)
-            yield RewardConfirmed(reward=armed.reward, time_s=lick_s, open_s=0.05)
+        task = Task(parameters, stimuli=stimuli, refresh_hz=HZ, seed=seed)
+        self.events = [
+            (step.refresh, event)
+            for step in run_dry(task, mouse, refresh_hz=HZ, flips_s=flips_s)
+            for event in step.events
+        ]
 
     def all(self, *types: type[Event]) -> list[Any]:
         """All events of some types, in order."""
@@ -462,7 +408,8 @@ def test_the_warm_up_pays_exactly_its_number_of_go_trials(name: str, n: int, eve
 
 @pytest.mark.parametrize("name", [IMAGES, GRATINGS, STATIC, FREE_WATER])
 def test_a_warm_up_of_minus_1_pays_all_go_trials_and_has_no_catch_trials(name: str) -> None:
-    session = drive(name, hours=0.25, warm_up_trials=-1, mouse=Mouse(every_s=8.0))
+    catch = {"kind": "walk"} if name == IMAGES else {"kind": "draw", "probability": 0}
+    session = drive(name, hours=0.25, mouse=Mouse(every_s=8.0), warm_up_trials=-1, catch=catch)
     assert {outcome for _, outcome in session.completed} == {AUTO}
 
 
@@ -513,7 +460,7 @@ def _after_warm_up(session: Driven) -> int:
         (95.1, 102.0),
         (25.0, 25.0),  # the warm-up alone
         (25.1, 32.0),
-        (1.0, 5.0),
+        (7.0, 10.0),
     ],
 )
 def test_the_trial_that_reaches_the_volume_limit_is_the_last(limit_ul: float, given_ul: float) -> None:

@@ -29,6 +29,7 @@ from stages.events import (
     EndReason,
     FlashOmitted,
     FlashPlanned,
+    FlashShown,
     Lick,
     Outcome,
     Paused,
@@ -419,6 +420,128 @@ def test_static_changes_come_2_25_s_plus_an_exponential_time_after_the_start() -
         draws.completed(rewarded=True)
     assert 2.25 <= min(waits_s) <= max(waits_s) <= 8.25
     assert np.mean(waits_s) - 2.25 == pytest.approx(1.69, abs=0.05)  # of the truncated distribution (TASK_FACTS 1.4)
+
+
+# --- the static stages ------------------------------------------------------------------------------
+
+
+STATIC, FREE_WATER = "TRAINING_1_gratings", "TRAINING_0_gratings_autorewards_15min"
+
+
+def static(**changes: Any) -> StageParameters:
+    """Some minutes of static gratings without warm-up."""
+    return stage(STATIC, **{"warm_up_trials": 0, "task_duration_min": 4.0, **changes})
+
+
+@cache
+def silent_static(seed: int) -> Ran:
+    return run(static(), RIG, licks_s=[], seed=seed)
+
+
+def test_a_static_change_comes_the_drawn_time_after_the_start_and_never_within_2_25_s() -> None:
+    ran = silent_static(1)
+    for start, change in zip(ran.entries(TrialStarted), ran.entries(Change, ShamChange), strict=True):
+        assert 2.25 * HZ <= start.event.change_after <= 8.25 * HZ
+        assert change.refresh - start.refresh == start.event.change_after
+
+
+def test_a_static_trial_ends_270_refreshes_after_its_change_and_the_next_begins_with_the_same_flip() -> None:
+    ran = silent_static(1)
+    changes = [entry.refresh for entry in ran.entries(Change, ShamChange)]
+    ended = [entry.refresh for entry in ran.entries(TrialEnded)]
+    started = [entry.refresh for entry in ran.entries(TrialStarted)]
+    assert len(ended) > 20
+    assert {end - change for change, end in zip(changes, ended, strict=True)} == {270}  # 1.0 + 3.5 s
+    assert started[1:] == ended[:-1]
+
+
+def test_a_static_stimulus_stays_on_from_the_tasks_first_flip_to_its_last() -> None:
+    ran = silent_static(1)
+    shown = ran.log.all_flips()["stimulus"]
+    start, end = ran.entries(TrialStarted)[0].flip, ran.entries(TrialEnded)[-1].flip
+    assert shown[start:end].all()
+    assert not shown[:start].any()
+    assert not shown[end + 1 :].any()
+    assert np.count_nonzero(np.diff(shown[start:end])) == len(ran.all(Change))
+
+
+def test_a_static_sham_change_shows_nothing_new() -> None:
+    ran = silent_static(1)
+    shown = ran.log.all_flips()["stimulus"]
+    shams = ran.entries(ShamChange)
+    assert shams
+    assert all(shown[entry.flip - 1] == shown[entry.flip] for entry in shams)
+    assert len(ran.all(FlashPlanned)) == 1 + len(ran.all(Change))
+
+
+@pytest.mark.parametrize("after_start_s", [0.1, 1.0, 2.2])
+def test_a_lick_before_a_static_change_aborts_and_the_next_trial_begins_as_the_time_out_ends(
+    after_start_s: float,
+) -> None:
+    start_s = silent_static(1).all(TrialStarted)[1].time_s
+    ran = run(static(), RIG, licks_s=[start_s + after_start_s], seed=1)
+    (aborted,), (over,), (lick,) = ran.entries(Aborted), ran.entries(TimeoutEnded), ran.entries(Lick)
+    assert aborted.event.trial == 1
+    assert over.refresh - lick.refresh == 18  # 0.3 s
+    again = ran.entries(TrialStarted)[2]
+    assert again.refresh == over.refresh
+    assert again.event.attempt == 1
+    assert _parameters(again.event) == _parameters(ran.all(TrialStarted)[1])
+    assert ran.log.all_flips()["stimulus"][aborted.flip : again.flip + 1].all(), "an abort leaves the stimulus on"
+
+
+@pytest.mark.parametrize(
+    ("lick_after_change_s", "go", "catch"),
+    [
+        (-0.020, ABORTED, ABORTED),
+        (0.149, MISS, CORRECT_REJECT),
+        (0.151, HIT, FALSE_ALARM),
+        (0.900, HIT, FALSE_ALARM),  # the static window is the longer one
+        (0.999, HIT, FALSE_ALARM),
+        (1.001, MISS, CORRECT_REJECT),
+    ],
+)
+def test_the_static_window_is_0_15_to_1_s(lick_after_change_s: float, go: Outcome, catch: Outcome) -> None:
+    for event_type, expected in ((Change, go), (ShamChange, catch)):
+        change = silent_static(1).all(event_type)[0]
+        ran = run(static(), RIG, licks_s=[change.time_s + lick_after_change_s], seed=1)
+        assert outcomes(ran)[change.trial] is expected
+
+
+def test_free_water_is_given_150_ms_after_every_change_whatever_the_mouse_does() -> None:
+    for kind in (MouseKind.NEVER, MouseKind.ALWAYS, MouseKind.PERFECT):
+        ran = run(stage(FREE_WATER, task_duration_min=4.0), RIG, kind=kind)
+        assert set(outcomes(ran)) == {AUTO_REWARDED}
+        assert not ran.all(Aborted, ShamChange, RewardArmed)
+        changes, paid = ran.entries(Change), ran.entries(RewardCommanded)
+        assert [entry.event.trial for entry in paid] == [entry.event.trial for entry in changes]
+        assert {pay.refresh - change.refresh for change, pay in zip(changes, paid, strict=True)} == {9}
+        assert {end.refresh - change.refresh for change, end in zip(changes, ran.entries(TrialEnded), strict=True)} == {
+            210  # 3.5 s: the window is [0, 0]
+        }
+
+
+def test_after_a_pause_a_static_stimulus_comes_back_with_the_next_flip_and_a_trial_with_it() -> None:
+    ran = run(static(), RIG, licks_s=[], commands=[command("pause", at_s=6.0), command("resume", at_s=30.0)])
+    (paused,), (resumed,) = ran.entries(Paused), ran.entries(Resumed)
+    shown = ran.log.all_flips()["stimulus"]
+    assert not shown[paused.flip : resumed.flip + 1].any()
+    assert shown[resumed.flip + 1]
+    again = next(entry for entry in ran.entries(TrialStarted) if entry.refresh > paused.refresh)
+    assert again.refresh == resumed.refresh + 1
+    assert not any(event.late_refreshes for event in ran.all(FlashShown))
+
+
+def test_a_static_stimulus_comes_back_in_time_when_a_pause_is_called_off_as_it_was_to_begin() -> None:
+    end = silent_static(1).entries(TrialEnded)[0].refresh
+    asked = [command("pause", at_s=2.0), command("resume", at_s=(end + 0.5) / HZ)]
+    ran = run(static(), RIG, licks_s=[], seed=1, commands=asked)
+    assert not ran.all(Paused)
+    assert not ran.log.all_flips()["stimulus"][end + 1]
+    again = ran.entries(TrialStarted)[1]
+    assert again.refresh == end + 2
+    assert [event.refresh for event in ran.all(FlashPlanned)].count(end + 2) == 1
+    assert not any(event.late_refreshes for event in ran.all(FlashShown))
 
 
 # --- pause, stop, stop-now --------------------------------------------------------------------------

@@ -30,14 +30,21 @@ class MouseKind(StrEnum):
     """Licks every half second whatever it sees."""
 
 
+GRATINGS_LATENCY = 0.9
+"""Of that to images: mean hit latencies 0.445 s in T2, 0.48 to 0.49 s from T3 on, same mice (MOUSE_FACTS B)."""
+GRATINGS_GAIN_LOGIT = -0.3
+"""How much less a change of gratings stands out. By hand, for hits and d-prime in T1 and T2: no trial data."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What a mouse is put before: all it could learn from a stage before the session begins."""
 
+    gratings: bool = False
     static: bool = False
     """The stimulus stays on between changes."""
     passive: bool = False
-    """The spout is away and the mouse has drunk before (TASK_FACTS 1.9)."""
+    """The spout is away and the mouse has drunk before (TASK_FACTS 2)."""
     window_closes_s: float = 0.75
     training_sessions: float = 26.0
     """Sessions in which the mouse could earn water before this one."""
@@ -58,7 +65,8 @@ def make_mouse(
     start_host_s
         The host time of the first flip.
     parameters
-        What makes this session of a stochastic mouse; without them mouse and session are drawn.
+        What makes this session of a stochastic mouse; without them mouse and session are drawn. In a passive stage the
+        mouse is sated whatever they say.
     """
     setting = setting or Setting()
     match kind:
@@ -68,6 +76,12 @@ def make_mouse(
             if parameters is None:
                 mouse = Temperament.drawn(rng)
                 parameters = mouse.session(rng, training_sessions=setting.training_sessions)
+            if setting.gratings:
+                parameters = replace(
+                    parameters,
+                    change_gain_logit=parameters.change_gain_logit + GRATINGS_GAIN_LOGIT,
+                    latency_median_s=GRATINGS_LATENCY * parameters.latency_median_s,
+                )
             if setting.passive:
                 parameters = parameters.sated()
         case MouseKind.EARLY:

@@ -34,8 +34,8 @@ ONE_MORE_DRINK_LICK_QUIT = 0.5
 """By hand, for the same 0 to 2 licks."""
 IDLE_AFTER_S = 1.75
 """After this long without a stimulus the mouse is outside the task; an omitted flash takes 1.25 s."""
-LONGEST_LOOK = 8000
-"""Ticks of looking ahead: more than a session has."""
+LONGEST_LOOK = 160
+"""Ticks of looking ahead: two minutes; with nobody licking, a change comes every ten seconds."""
 RAMP_FLASHES = 16
 BLOCK_DRAWS = 1024
 
@@ -74,8 +74,9 @@ class StochasticMouse:
         self._quits_s = math.inf
         self._identity: str | None = None
         self._salience_logit: dict[str, tuple[float, float]] = {}
+        plateau_logit = p.plateau_logit + (p.static_plateau_logit if static else 0.0)
         self._ramp_logit = [
-            p.plateau_logit - p.ramp_logit / (1 + math.exp((n - p.ramp_at_flashes) / p.ramp_scale_flashes))
+            plateau_logit - p.ramp_logit / (1 + math.exp((n - p.ramp_at_flashes) / p.ramp_scale_flashes))
             for n in range(RAMP_FLASHES + 1)
         ]
         self._n = RAMP_FLASHES  # flashes since the last bout ended
@@ -134,7 +135,6 @@ class StochasticMouse:
 
     def drink(self, *, host_s: float) -> None:
         """See ``ModelMouse.drink``."""
-        self._running.drink(host_s - self._start_host_s)
         self._look_back(host_s)
         uniform, p = self._uniform, self.parameters
         at_spout = host_s - self._last_lick_s < IN_BOUT_S
@@ -151,6 +151,7 @@ class StochasticMouse:
             if self._bout and self._bout[-1] < first_s:
                 first_s = max(self._bout[-1], self._last_lick_s + SHORTEST_LICK_S)
             self._set_bout(first_s, n)
+            self._running.drink(host_s - self._start_host_s)
         if self._on and not self._bout:
             self._look_ahead(host_s)
         self._set_next()

@@ -17,19 +17,15 @@ from hardware.arrays import IntArray
 from rig.records.camstim import CamstimError
 from rig.records.camstim.reader import RecordedTrial, Recording
 from stages.draws import TrialDraw
+from stages.dry import PromptValve
 from stages.events import (
     Aborted,
     Change,
     InputEvent,
-    Lick,
     Outcome,
     RewardArmed,
     RewardCommanded,
-    RewardConfirmed,
-    RewardDisarmed,
     RewardFired,
-    RewardPath,
-    RewardWithdrawn,
     SessionEnded,
     ShamChange,
     TrialEnded,
@@ -52,8 +48,6 @@ LICK_LATENCY_S = 0.02
 FLASH_TO_START_S = 0.4e-3
 """Within a camstim frame its flash came on by now and its trial had still to begin (see ``_timeout_ends``)."""
 TOLERANCE_REFRESHES = 1
-_OPEN_S = 0.07
-"""Of a 7 uL pulse (TASK_FACTS 1.10); plays no part here."""
 
 
 @dataclass(slots=True)
@@ -331,22 +325,19 @@ def _stage(recording: Recording, refreshes: IntArray) -> StageParameters:
 
 
 def _run(task: Task, recording: Recording, refreshes: IntArray) -> tuple[list[OurTrial], SessionEnded | None]:
-    """Step the task through every frame; pay as a valve would that never fails."""
+    """Step the task through every frame."""
     times_s = recording.frame_times_s.tolist()
-    licks: dict[int, int] = Counter(recording.lick_frames.tolist())
+    licks = Counter(recording.lick_frames.tolist())
     trials: list[OurTrial] = []
-    armed: RewardArmed | None = None
-    owed: list[InputEvent] = []
+    valve = PromptValve()
+    of_reward: dict[int, RewardArmed | RewardCommanded] = {}
+    heard: list[InputEvent] = []
     for frame, (refresh, time_s) in enumerate(zip(refreshes.tolist(), times_s, strict=True)):
-        inputs, owed = owed, []
+        inputs = heard
         for _ in range(licks.get(frame, 0)):
-            inputs.append(Lick(time_s=time_s, ticks=frame))
-            if armed is not None and armed.opens_s <= time_s <= armed.closes_s:
-                inputs += _paid(armed.reward, time_s=time_s, lick_time_s=time_s)
-                trials[armed.trial].reward_frame, trials[armed.trial].reward_volume_ul = frame, armed.volume_ul
-                armed = None
+            inputs += valve.lick(time_s, ticks=frame)
         out = task.step(At(frame, refresh, time_s), inputs)
-        for event in out.events:
+        for event in (*inputs, *out.events):
             match event:
                 case TrialStarted():
                     trials.append(OurTrial(start_frame=frame))
@@ -358,32 +349,18 @@ def _run(task: Task, recording: Recording, refreshes: IntArray) -> tuple[list[Ou
                     trials[event.trial].outcome = event.outcome
                 case TrialEnded():
                     trials[event.trial].end_frame = frame
-                case RewardArmed():
-                    armed = event
-                case RewardWithdrawn() if armed is not None:
-                    owed.append(RewardDisarmed(reward=event.reward))
-                    armed = None
-                case RewardCommanded() if event.trial >= 0:
-                    trials[event.trial].reward_frame = frame
-                    trials[event.trial].reward_volume_ul = event.volume_ul
-                    owed += _paid(event.reward, time_s=time_s, lick_time_s=None)
+                case RewardArmed() | RewardCommanded():
+                    of_reward[event.reward] = event
+                case RewardFired():
+                    trial = trials[of_reward[event.reward].trial]
+                    trial.reward_frame = int(np.searchsorted(recording.frame_times_s, event.time_s))
+                    trial.reward_volume_ul = of_reward[event.reward].volume_ul
                 case SessionEnded():
                     return trials, event
                 case _:
                     pass
+        heard = valve.follow(out.actions, time_s=time_s)
     return trials, None
-
-
-def _paid(reward: int, *, time_s: float, lick_time_s: float | None) -> list[InputEvent]:
-    return [
-        RewardFired(
-            reward=reward,
-            path=RewardPath.SOFTWARE if lick_time_s else RewardPath.COMMANDED,
-            time_s=time_s,
-            lick_time_s=lick_time_s,
-        ),
-        RewardConfirmed(reward=reward, time_s=time_s, open_s=_OPEN_S),
-    ]
 
 
 _MOMENTS = ("start", "abort", "change", "reward", "end")
