@@ -906,6 +906,13 @@ def test_each_change_calls_back(live: Rig) -> None:
     with pytest.raises(DaqError, match="-200986"):
         di.register_signal_event(Signal.CHANGE_DETECTION_EVENT, None)
     di.stop()
+    done.clear()
+    times_s.clear()
+    di.start()
+    for level in (False, True, False):
+        bench.set_line("port0/line31", level)
+    assert done.wait(5.0)
+    di.stop()
     di.register_signal_event(Signal.CHANGE_DETECTION_EVENT, None)
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -103,27 +103,14 @@ class Service:
         """Return the handlers of all RPCs that are served."""
         methods = {}
         for name, method in self._services.methods_by_name.items():
-            handler: Any
-            if name in RPCS:
-                handler = self._unary(name, RPCS[name])
-            elif name in CARD_GETTERS or name in TASK_GET_RPCS:
-                handler = self._unary(name, _get(name, method.output_type.name))
-            elif name in TASK_SET_RPCS:
-                handler = self._unary(name, _set(method.output_type.name))
-            elif name in ("RegisterSignalEvent", "RegisterEveryNSamplesEvent", "RegisterDoneEvent"):
-                methods[name] = grpc.unary_stream_rpc_method_handler(
-                    self._stream(name),
-                    request_deserializer=getattr(pb, method.input_type.name).FromString,
-                    response_serializer=getattr(pb, method.output_type.name).SerializeToString,
-                )
-                continue
-            else:
-                continue
-            methods[name] = grpc.unary_unary_rpc_method_handler(
-                handler,
-                request_deserializer=getattr(pb, method.input_type.name).FromString,
-                response_serializer=getattr(pb, method.output_type.name).SerializeToString,
-            )
+            codec = {
+                "request_deserializer": getattr(pb, method.input_type.name).FromString,
+                "response_serializer": getattr(pb, method.output_type.name).SerializeToString,
+            }
+            if name in EVENT_RPCS:
+                methods[name] = grpc.unary_stream_rpc_method_handler(self._stream(name), **codec)
+            elif (serve := _server(name, method.output_type.name)) is not None:
+                methods[name] = grpc.unary_unary_rpc_method_handler(self._unary(name, serve), **codec)
         return [grpc.method_handlers_generic_handler(SERVICE, methods)]
 
     def _unary(self, name: str, method: Callable[..., Message]) -> Callable[..., Message]:
@@ -246,12 +233,14 @@ class Service:
                 _refuse(context, e, name)
             context.add_callback(self._wake)
             context.send_initial_metadata(())
-            told = 0
+            started, told = task.n_starts, 0
             while context.is_active() and not task.aborted:
                 with self.lock:
                     card = self.card
                     card.advance(self.now_ticks())
                     n = n_events()
+                    if started != task.n_starts:
+                        started, told = task.n_starts, 0
                     if n <= told:
                         next_ticks = card.next_event()
                         nap_s = card.clock.host_s(next_ticks) - self.clock.now_s() if next_ticks < NEVER else 1.0
@@ -317,6 +306,13 @@ def _name_of(request: Message) -> str:
         raise CardError(Code.NO_SUCH_ATTRIBUTE, f"Specified property is not supported: {raw}")
     name: str = values[raw].name
     return name
+
+
+def _server(rpc: str, answer: str) -> Callable[..., Message] | None:
+    """Return what serves an RPC that gives one answer, or None."""
+    if rpc in CARD_GETTERS or rpc in TASK_GET_RPCS:
+        return _get(rpc, answer)
+    return _set(answer) if rpc in TASK_SET_RPCS else RPCS.get(rpc)
 
 
 def _get(rpc: str, answer: str) -> Callable[..., Message]:

@@ -76,6 +76,7 @@ class Task:
         self._before_start = State.UNRESERVED
         self.begun = False
         """Whether a started task has really begun."""
+        self.n_starts = 0
         self._run = 0
 
     @property
@@ -118,6 +119,7 @@ class Task:
             self.go(State.COMMITTED)
             self._before_start = before
             self._run += 1
+            self.n_starts += 1
             run, latency_s = self._run, self.card.faults.start_latency_s
             if latency_s:
                 self.card.at(self.card.now + ticks_in(latency_s), lambda: self._begin(run))
