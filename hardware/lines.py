@@ -30,3 +30,7 @@ class Line(IntEnum):
     def label(self) -> str:
         """The line's label in a sync file."""
         return self.name.lower()
+
+
+IDLE_STATE = Line.VSYNC_STIM.mask
+"""The state word before a session's first edge: frame pulses fall from high, everything else is low."""

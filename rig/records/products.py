@@ -33,6 +33,7 @@ def summarise(log: SessionLog, *, running: bool = False) -> tuple[Summary, str]:
 def write_products(log: SessionLog) -> list[Path]:
     """Write all products beside the log; return their paths."""
     from rig.records.figures import draw_session, save_session_figure  # noqa: PLC0415 - only here is it drawn
+    from rig.records.sync_file import SYNC_FILE, write_sync_file  # noqa: PLC0415 - only here is it written
 
     folds = Folds.of(log.entries)
     parameters = log.started.stage_parameters
@@ -58,10 +59,11 @@ def write_products(log: SessionLog) -> list[Path]:
     for name, text in texts.items():
         _whole(folder / name).write_text(text, encoding="utf-8")
         _whole(folder / name).replace(folder / name)
+    write_sync_file(log, folder / SYNC_FILE)
     picture = folder / ("partial." + FIGURE)
     save_session_figure(figure, picture)
     picture.replace(folder / FIGURE)
-    return [folder / name for name in (*texts, FIGURE)]
+    return [folder / name for name in (*texts, SYNC_FILE, FIGURE)]
 
 
 def _summary(folds: Folds, log: SessionLog, *, running: bool = False) -> Summary:
