@@ -8,6 +8,7 @@ nothing that is recorded rests on it.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import NamedTuple
 
@@ -15,9 +16,19 @@ from hardware.clock import TICKS_PER_S
 
 DRIFT_PPM = 200.0
 """How far two quartz clocks may run apart; what a pair says grows worse by that much."""
+SLACK_S = 1e-4
 WRAP_TICKS = 1 << 32
 AHEAD_TICKS = TICKS_PER_S
 """How far the estimate may lag behind an edge."""
+
+
+class _Call(NamedTuple):
+    """A call that gave a frame pulse."""
+
+    before_s: float
+    after_s: float
+    gap_s: float
+    """Since the call before it."""
 
 
 class _Pair(NamedTuple):
@@ -35,7 +46,8 @@ class Timebase:
 
     def __init__(self) -> None:
         self._pair = _Pair(0.0, 0.0, 0)
-        self._given: deque[tuple[float, float]] = deque(maxlen=1000)
+        self._given: deque[_Call] = deque(maxlen=1000)
+        self._given_s = -math.inf
 
     def begin(self, *, before_s: float, after_s: float) -> None:
         """Take the start of the counter, which counts from 0, in a call between these host times."""
@@ -58,19 +70,23 @@ class Timebase:
 
     def pulsed(self, *, before_s: float, after_s: float) -> None:
         """Take note of a frame pulse given in a call between these host times."""
-        self._given.append((before_s, after_s))
+        self._given.append(_Call(before_s, after_s, before_s - self._given_s))
+        self._given_s = after_s
 
     def seen_back(self, ticks: int) -> None:
-        """Pair a frame pulse seen back with the call that gave it, if that is better than what there is."""
+        """Pair a frame pulse seen back with the call that gave it, if that is better than what there is.
+
+        A call is only taken if no other is so near that the pulse could be the other's as well.
+        """
         seen_s = self.host_s(ticks)
-        while self._given:
-            before_s, after_s = self._given[0]
-            slack_s = 0.004 + self.uncertainty_s(after_s)
-            if seen_s < before_s - slack_s:
-                return
-            self._given.popleft()
-            if seen_s <= after_s + slack_s:
-                half_s = (after_s - before_s) / 2
-                if half_s <= self.uncertainty_s(after_s):
-                    self._pair = _Pair(before_s + half_s, half_s, ticks)
-                return
+        slack_s = SLACK_S + self.uncertainty_s(seen_s)
+        given = self._given
+        while given and given[0].after_s + slack_s < seen_s:
+            given.popleft()
+        if not given or given[0].before_s - slack_s > seen_s:
+            return
+        call = given.popleft()
+        next_gap_s = given[0].gap_s if given else math.inf
+        half_s = (call.after_s - call.before_s) / 2
+        if min(call.gap_s, next_gap_s) > 2 * slack_s and half_s <= self.uncertainty_s(call.after_s):
+            self._pair = _Pair(call.before_s + half_s, half_s, ticks)

@@ -298,6 +298,21 @@ def test_a_pulse_cut_so_late_that_it_may_have_given_water_is_not_paid_again(twin
         assert len(rig.pulses_s()) == 1
 
 
+def test_a_reader_held_up_until_the_pulse_is_over_still_sees_that_the_card_has_paid(
+    twin: Twin, tells_output: bool
+) -> None:
+    with opened(CardOnTwin(twin)) as rig:
+        now_s = arm(rig)
+        rig.run_until(now_s + 0.29)
+        rig.bench.edges("PFI0", [now_s + 0.3, now_s + 0.32, now_s + 0.4, now_s + 0.42])
+        rig.bench.advance(now_s + 0.45)
+        rig.edges.poll_once()
+        reports = rig.reports(now_s + 1.0)
+        assert outcomes(reports) == [FIRED, CONFIRMED]
+        assert (reports[0].path, reports[0].lick_ticks) == ("card", rig.bench.ticks(now_s + 0.3))
+        assert len(rig.pulses_s()) == 1
+
+
 def test_a_reader_held_up_beyond_the_window_says_that_the_card_has_paid_a_late_lick(rig: CardOnTwin) -> None:
     now_s = arm(rig)
     rig.run_until(now_s + 0.5)
@@ -323,6 +338,17 @@ def test_a_withdrawal_while_the_card_waits_is_reported_after_the_edges_up_to_it_
     rig.lick(now_s + 0.5)
     assert not rig.reports(now_s + 1.0)
     assert not rig.pulses_s()
+
+
+def test_a_lick_in_the_midst_of_a_withdrawal_gives_no_water(twin: Twin, tells_output: bool) -> None:
+    with opened(CardOnTwin(twin)) as rig:
+        now_s = arm(rig)
+        rig.run_until(now_s + 0.4)
+        slow(rig, "stop", before_s=0.001)
+        rig.lick(now_s + 0.4005)
+        rig.valve.disarm(reward=1)
+        assert outcomes(rig.reports(now_s + 1.0)) == [DISARMED]
+        assert all(open_s < 0.001 for _, open_s in rig.pulses_s())
 
 
 def test_a_withdrawal_after_the_card_has_fired_changes_nothing(rig: CardOnTwin) -> None:
