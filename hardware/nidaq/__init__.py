@@ -77,6 +77,6 @@ The first hour on a real card
         call only.
     12. On Windows the reader's 2 ms need the finer system timer that the session asks for; look at
         ``longest_poll_ms``.
-    13. A quadrature wheel: the twin has none; turn it by hand and compare.
-    14. A card without change detection, for the sampled way of reading lines: the twin has none of that either.
+    13. A quadrature wheel: turn it by hand and compare; whether sample 0 of counter and analog inputs is the same.
+    14. A card without change detection: whether its lines can be sampled on a clock at all, and from which.
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -219,3 +221,36 @@ def test_closing_in_the_middle_of_a_pulse_leaves_the_valve_closed_and_no_thread(
     ((_, open_s),) = rig.pulses_s()
     assert open_s <= CALIBRATION.open_time_s(15.0) + 1e-6
     assert "card reader" not in {thread.name for thread in threading.enumerate()}
+
+
+DYING = """
+import os, time
+from hardware.clock import HostClock
+from hardware.nidaq.connection import CardConfig, Connection
+from hardware.nidaq.edges import NidaqEdges
+from hardware.nidaq.valve import NidaqValve
+from tests.hardware.card_on_twin import CALIBRATION
+connection = Connection(CardConfig(address={address!r}, watchdog_s=None))
+edges = NidaqEdges(connection=connection, clock=HostClock())
+valve = NidaqValve(
+    connection=connection, edges=edges, clock=HostClock(), calibration=CALIBRATION, paths=("software",)
+)
+edges.open()
+valve.open()
+valve.pulse(reward=1, volume_ul=15.0)
+while not valve.poll():
+    time.sleep(0.001)
+os._exit(3)
+"""
+
+
+def test_a_process_that_dies_with_the_valve_open_leaves_it_to_the_card_which_closes_it_in_time(
+    live_process: Twin,
+) -> None:
+    bench = live_process.bench
+    bench.reset()
+    died = subprocess.run([sys.executable, "-c", DYING.format(address=live_process.address)], check=False)
+    assert died.returncode == 3
+    wait_for(lambda: len(bench.scope("ctr0")) == 2)
+    (rose, _), (fell, _) = bench.scope("ctr0")
+    assert (fell - rose) / 1e8 == pytest.approx(CALIBRATION.open_time_s(15.0), abs=2e-8)

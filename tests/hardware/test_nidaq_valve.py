@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hardware.events import Verdict
 from hardware.nidaq.connection import CardConfig
-from hardware.nidaq.valve import CLOSING_S, OPENING_S
+from hardware.nidaq.valve import CLOSING_S, OPENING_S, NidaqValve
 from hardware.protocols import DeviceError, PulseOutcome, PulseReport
 from hardware.simulated.twin import Twin
 from tests.hardware.card_on_twin import CALIBRATION, ECHO, LICK, CardOnTwin, opened
@@ -26,20 +26,12 @@ OPENS_S, CLOSES_S = 0.15, 0.75
 OPEN_S = CALIBRATION.open_time_s(7.0)
 
 
-@pytest.fixture(params=[False, True], ids=["echo-read-back", "output-read-back"])
-def tells_output(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, twin: Twin) -> bool:
-    """Whether the driver tells the level of the counter's output; the twin's scope stands in for it."""
-    if request.param:
-        tell_output(monkeypatch, twin)
+@pytest.fixture(params=[True, False], ids=["output-read-back", "echo-read-back"])
+def tells_output(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the driver tells the level of the counter's output."""
+    if not request.param:
+        monkeypatch.setattr(NidaqValve, "_output_known", lambda _: False)
     return bool(request.param)
-
-
-def tell_output(monkeypatch: pytest.MonkeyPatch, twin: Twin) -> None:
-    from nidaqmx.constants import Level
-    from nidaqmx.task.channels import COChannel
-
-    level = property(lambda _: Level.HIGH if twin.bench.level("ctr0") else Level.LOW)
-    monkeypatch.setattr(COChannel, "co_output_state", level)
 
 
 def arm(rig: CardOnTwin, *, reward: int = 1, volume_ul: float = 7.0) -> float:
@@ -84,7 +76,7 @@ def outcomes(reports: list[PulseReport]) -> list[PulseOutcome]:
     ],
 )
 def test_the_first_lick_in_the_window_is_paid_once_by_the_path_for_its_time(
-    twin: Twin, tells_output: bool, paths: tuple[str, ...], licks_s: list[float], paid_s: float | None, path: str
+    twin: Twin, paths: tuple[str, ...], licks_s: list[float], paid_s: float | None, path: str
 ) -> None:
     with opened(CardOnTwin(twin, paths=paths)) as rig:
         now_s = arm(rig)
@@ -253,10 +245,8 @@ def test_a_lick_before_the_call_that_arms_the_card_has_returned_is_paid_once_by_
 
 
 def test_a_card_that_has_fired_before_its_lick_was_read_is_read_back_and_reported_with_that_lick(
-    rig: CardOnTwin, monkeypatch: pytest.MonkeyPatch, twin: Twin
+    rig: CardOnTwin,
 ) -> None:
-    tell_output(monkeypatch, twin)
-    rig.valve.tells_output = True
     rig.bench.fault("lag", digital_s=0.01, counter_s=0.01)
     now_s = arm(rig)
     lick_s = now_s + CLOSES_S - CLOSING_S - 0.001
@@ -373,8 +363,7 @@ def test_a_reward_may_be_armed_as_soon_as_the_one_before_it_was_withdrawn(rig: C
 
 
 @pytest.mark.parametrize("lick_s", [0.16, 0.4])
-def test_a_pulse_without_echo_has_fired_and_failed(twin: Twin, monkeypatch: pytest.MonkeyPatch, lick_s: float) -> None:
-    tell_output(monkeypatch, twin)
+def test_a_pulse_without_echo_has_fired_and_failed(twin: Twin, lick_s: float) -> None:
     with opened(CardOnTwin(twin, unwired=["ctr0"])) as rig:
         now_s = arm(rig)
         rig.lick(now_s + lick_s)

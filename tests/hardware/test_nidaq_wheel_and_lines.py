@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from hardware.arrays import FloatArray
 from hardware.events import Verdict
 from hardware.lines import Line
+from hardware.nidaq.connection import CardConfig
 from hardware.nidaq.encoder import NOMINAL_SUPPLY_V
 from hardware.protocols import DeviceError
 from hardware.simulated.twin import Twin
@@ -66,21 +67,33 @@ def test_an_encoder_without_supply_or_life_is_found(rig: CardOnTwin) -> None:
     assert (signal.verdict, signal.name) == (Verdict.WARN, "encoder signal")
 
 
-def test_a_quadrature_wheel_gives_the_pair_of_voltages_that_an_analog_one_would(rig: CardOnTwin) -> None:
-    degrees = np.array([0.0, 90.0, 359.0, 360.0, 405.0, -90.0])
+def test_a_quadrature_wheel_gives_the_pair_of_voltages_that_an_analog_one_would(twin: Twin) -> None:
+    twin.bench.mouse("perfect", 3, twin.bench.now_s(), "PFI0")
+    with opened(CardOnTwin(twin, config=CardConfig(watchdog_s=None, wheel_pulses=1024))) as rig:
+        analog = Recording(rig.encoder._reader)
+        rig.encoder._reader = analog
+        start_s = rig.bench.now_s()
+        rig.run_until(start_s + 4.0)
+        signal_v, supply_v = rig.encoder.read(host_s=start_s + 0.5 + np.arange(200) / 60)
+        assert (supply_v == NOMINAL_SUPPLY_V).all()
+        assert ((signal_v >= 0) & (signal_v < NOMINAL_SUPPLY_V)).all()
+        decoded_v, _ = rig.encoder.latest()
+    both = np.concatenate(analog.blocks, axis=1)
+    turns = [np.unwrap(volts / supply * 2 * np.pi) / (2 * np.pi) for volts, supply in (both, (decoded_v, 5.0))]
+    assert turns[0][-1] - turns[0][0] > 1.0
+    assert turns[1] - turns[1][0] == pytest.approx(turns[0] - turns[0][0], abs=0.003)
 
-    def read(into: Any, n: int, timeout: float) -> None:
-        into[:] = degrees[:n]
 
-    rig.encoder.latest()
-    rig.encoder._kept = np.zeros((2, 0))
-    rig.encoder._counter = SimpleNamespace(in_stream=SimpleNamespace(avail_samp_per_chan=6))
-    rig.encoder._count_reader = SimpleNamespace(read_many_sample_double=read)
-    rig.bench.advance(rig.bench.now_s() + 0.02)
-    signal_v, supply_v = rig.encoder.latest()
-    rig.encoder._counter = None
-    assert signal_v / NOMINAL_SUPPLY_V == pytest.approx([0.0, 0.25, 359 / 360, 0.0, 0.125, 0.75])
-    assert (supply_v == NOMINAL_SUPPLY_V).all()
+class Recording:
+    """An analog reader that keeps what it has read."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+        self.blocks: list[FloatArray] = []
+
+    def read_many_sample(self, into: FloatArray, n: int, timeout: float) -> None:
+        self._reader.read_many_sample(into, n, timeout=timeout)
+        self.blocks.append(into.copy())
 
 
 # --- lines ---------------------------------------------------------------------------------------------------
