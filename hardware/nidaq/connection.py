@@ -124,7 +124,14 @@ _NO_DETECTION = _Meaning("a line has no change detection", "use lines of port 0,
 _BY_CODE: dict[int, _Meaning] = {
     -201003: _GONE,
     -200324: _GONE,
-    -88708: _GONE,
+    -200045: _GONE,
+    -88705: _GONE,
+    -50405: _GONE,
+    -88709: _Meaning(
+        "the card was reset or removed under a running task",
+        "look who has reset it; start the session again",
+        fatal=True,
+    ),
     -200088: _Meaning(
         "the device server no longer knows the task: it was started anew", "start the session again", fatal=True
     ),
@@ -155,6 +162,7 @@ _BY_CODE: dict[int, _Meaning] = {
         "the card's watchdog has expired: it was not served in time",
         "look what kept this computer busy, then start the session again",
     ),
+    -200662: _Meaning("the card has no watchdog", "leave the watchdog out of the rig's file"),
     -200284: _Meaning("samples that were due have not come", "check the sample clock's source"),
     -200474: _Meaning("an operation was not done in its time", "check triggers and clocks in the rig's file"),
     -200233: _Meaning("the driver doesn't know a property that is needed", "install a newer NI-DAQmx driver"),
@@ -370,6 +378,7 @@ class Connection:
             status = getattr(getattr(error, "rpc_code", None), "name", type(error).__name__)
             known, label = _BY_STATUS.get(status), f"gRPC {status}" if status in _BY_STATUS else status
         text = " ".join(str(error).split("\n\n")[0].split())
+        text = text.removeprefix(f"StatusCode.{label.removeprefix('gRPC ')}: ")
         if known is None:
             return DeviceError(device=device, what=f"{text} ({label})", remedy="look the code up in NI's error list")
         what = f"{known.what} ({label}: {text})" if text else f"{known.what} ({label})"
