@@ -14,10 +14,14 @@ CREATED := $(VENV)/.stamp-created
 RUNTIME := $(VENV)/.stamp-runtime
 DEV := $(VENV)/.stamp-dev
 
+NPC_VENV := .venv-npc
+NPC := $(NPC_VENV)/.stamp
+PEER_SESSION := .peer-session
+
 DEMO_DIR := demo-sessions
 DEMO := --mouse demo --stage OPHYS_1_images_A --rig simulated_imaging --simulated-mouse perfect --fast --seed 1
 
-.PHONY: help venv demo lint test soak figures clean
+.PHONY: help venv demo lint test soak peers peers-test figures clean
 
 help: ## List these targets.
 	@echo "Targets:"
@@ -43,11 +47,18 @@ soak: $(DEV) ## Run the slow tests and thousands of random sessions.
 	$(BIN)/pytest -n 2 -m slow --timeout 3000
 	RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 tests/properties --timeout 3000
 
+peers: $(NPC) ## Make environments of their own for other people's readers of our files.
+
+peers-test: $(DEV) $(NPC) ## Have other people's readers read our files.
+	rm -rf $(PEER_SESSION)
+	$(BIN)/python -m tests.peers.sessions $(PEER_SESSION)
+	$(NPC_VENV)/bin/python tests/peers/npc_sync_reads.py $(PEER_SESSION)
+
 figures: $(RUNTIME) ## Draw the README's figure anew, from the configuration.
 	$(BIN)/rig draw OPHYS_1_images_A --out stages/trials.svg
 
 clean: ## Remove .venv, caches, builds and the demo's sessions.
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(NPC_VENV) $(PEER_SESSION) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf $(DEMO_DIR)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -76,6 +87,14 @@ $(CREATED):
 	$$python -m venv $(VENV)
 	@echo "Installing into $(VENV): pip, the version in constraints.txt."
 	@$(PIP) install --quiet --upgrade -c constraints.txt pip
+	@touch $@
+
+# Readers whose pins exclude ours and each other's have an environment each.
+$(NPC): Makefile | $(CREATED)
+	@echo "Installing into $(NPC_VENV): npc_sync and what it stands on. This takes a minute or two."
+	@rm -rf $(NPC_VENV)
+	@$(BIN)/python -m venv $(NPC_VENV)
+	@$(NPC_VENV)/bin/python -m pip --disable-pip-version-check install --quiet npc_sync==0.2.6
 	@touch $@
 
 $(RUNTIME): pyproject.toml constraints.txt | $(CREATED)

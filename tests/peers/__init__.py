@@ -1,0 +1,1 @@
+"""Other people's readers on our files, each in an environment of its own: ``make peers-test``."""
