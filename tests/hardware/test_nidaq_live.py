@@ -66,7 +66,7 @@ def test_licks_and_frame_pulses_reach_the_loop_with_the_scopes_ticks(live: CardO
     falls = live.edges.read_frame_pulses().tolist()
     assert falls == [ticks for ticks, level in live.bench.scope("port0/line2") if not level]
     assert len(falls) == 30
-    assert live.seen(Line.VSYNC_STIM) == live.bench.scope("port0/line2")
+    wait_for(lambda: live.seen(Line.VSYNC_STIM) == live.bench.scope("port0/line2"))
     error_s = abs(live.edges.time.ticks(live.clock.now_s()) - live.bench.ticks(live.clock.now_s())) / 1e8
     assert error_s < live.edges.time.uncertainty_s(live.clock.now_s()) + 0.002
 
@@ -197,7 +197,7 @@ def test_a_server_that_froze_is_named_by_its_deadline_and_later_calls_do_not_wai
 ) -> None:
     twin, rig = mortal
     twin.freeze()
-    assert wait_for(raised(rig.edges.read)) < 1.6
+    assert wait_for(raised(rig.edges.read)) < 2.0
     begun_s = time.perf_counter()
     for ask in (rig.sync.flip_pulse, lambda: rig.encoder.read(host_s=np.array([time.perf_counter()]))):
         with pytest.raises(DeviceError, match="no longer answers"):
