@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from hardware.events import Verdict
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
 from rig.config.files import image_names, load_any, load_rig, load_stage, shipped
@@ -394,6 +395,48 @@ def validate(
             err.print(f"{path}: {error}", markup=False)
     if failed:
         raise typer.Exit(1)
+
+
+SIGNS = {Verdict.PASS: "✓ pass", Verdict.WARN: "▲ warn", Verdict.FAIL: "✗ FAIL"}
+
+
+@app.command()
+def check(
+    rig: Annotated[str, typer.Option(help="A rig by name or a file of one.")],
+    loopback: Annotated[
+        bool,
+        typer.Option(
+            "--loopback",
+            help="Pulse the valve's line too and measure it by its echo. Unplug the valve first.",
+        ),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --loopback: don't ask whether the valve is unplugged.")
+    ] = False,
+) -> None:
+    """Open a rig's devices, have them examine themselves, and say what to mend.
+
+    Exits with 1 when something has failed. [b]--loopback[/b] is for the first hour on a new card.
+    """
+    from rig.session.check import check_rig, refuse_loopback  # noqa: PLC0415 - only this command needs it
+
+    with _sentences():
+        config = load_rig(rig)
+        if loopback:
+            refuse_loopback(config)
+            if not config.simulated and not yes:
+                typer.confirm("Is the valve unplugged, and its echo wired to the counter's output?", abort=True)
+        findings = []
+        for finding in check_rig(config, loopback=loopback):
+            findings.append(finding)
+            mend = finding.remedy if finding.verdict is not Verdict.PASS else ""
+            remedy = f"  {mend[:1].upper()}{mend[1:]}." if mend else ""
+            out.print(f"{SIGNS[finding.verdict]}  {finding.name}: {finding.figure}.{remedy}", markup=False)
+        n_failed = sum(finding.verdict is Verdict.FAIL for finding in findings)
+        n_warned = sum(finding.verdict is Verdict.WARN for finding in findings)
+        out.print(f"{config.rig}: {len(findings)} findings, {n_failed} failed, {n_warned} to look at.", markup=False)
+        if n_failed:
+            raise typer.Exit(1)
 
 
 @app.command()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from hardware.lines import Line
+from hardware.nidaq.connection import CardConfig, pin_of
+from rig.config.load import nearest
 from stages.events import FaultPolicy
+from stages.parameters import Contradictions, Wrong
 from stimuli.headless import Behaviour
 
 
@@ -30,6 +34,104 @@ class SimulatedCardConfig(_Strict):
     drift_ppm: float = Field(ge=-500, le=500, description="how much faster than the host its clock runs")
 
 
+LABELS = {line.label: line for line in Line}
+NEEDED = (Line.LICK_SENSOR, Line.REWARD_ECHO, Line.VSYNC_STIM)
+"""Without these nothing works: licks, the valve's echo, the frame pulse seen back."""
+OUTPUTS = ("valve_terminal", "lick_terminal", "frame_output", "running_output", "acquire_output", "align_output")
+"""Fields that name a terminal or line besides the input lines: no two may be the same pin."""
+Output = Annotated[str, Field(pattern=r"^(port[0-2]/line\d{1,2}|PFI\d{1,2})$")]
+Terminal = Annotated[str, Field(pattern=r"^PFI\d{1,2}$")]
+Counter = Annotated[str, Field(pattern=r"^ctr[0-3]$")]
+AnalogInput = Annotated[str, Field(pattern=r"^ai\d{1,2}$")]
+
+
+class TwinConfig(_Strict):
+    """A digital twin in the card's place: the real library talks to it, a model mouse sits behind it."""
+
+    drift_ppm: float = Field(ge=-500, le=500, description="how much faster than the host its clock runs")
+
+
+class NidaqCardConfig(_Strict):
+    """A National Instruments card and what is wired where. The README has the wiring table."""
+
+    kind: Literal["nidaq"]
+    device: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="the card's name in MAX")
+    address: str | None = Field(
+        pattern=r"^[^\s:/]+:\d{1,5}$",
+        description="host:port of NI's gRPC device server; null for the driver of this computer",
+    )
+    deadline_s: float = Field(gt=0, le=10, description="what a call to a device server may take beyond its own waiting")
+    lines: dict[str, Annotated[int, Field(ge=0, le=31)]] = Field(
+        description="input lines: the line of port 0 that each signal comes in on, by label"
+    )
+    edge_counter: Counter = Field(description="counts the timebase at each change of the input lines")
+    valve_counter: Counter = Field(description="gives the valve's pulses")
+    valve_terminal: Terminal = Field(description="output: the valve's driver; wired to reward_echo as well")
+    lick_terminal: Terminal = Field(description="input: the lick sensor again, start trigger of the card's own path")
+    frame_output: Output = Field(description="falls at each flip; wired to vsync_stim as well")
+    running_output: Output = Field(description="high while the stimulus runs; wired to stim_running as well")
+    acquire_output: Output = Field(description="the microscope's trigger; wired to acq_trigger as well")
+    align_output: Output = Field(description="pulses at random intervals for other recorders; wired to align as well")
+    signal_channel: AnalogInput = Field(description="the encoder's signal, 0 to 5 V, one turn of the wheel")
+    supply_channel: AnalogInput = Field(description="the encoder's supply, nominally 5 V")
+    wheel_hz: float = Field(ge=100, le=10_000, description="how often the encoder is sampled")
+    wheel_counter: Counter = Field(description="counts the pulses of a quadrature encoder, where the wheel has one")
+    wheel_pulses: int | None = Field(gt=0, description="pulses a turn of it; null for the analog pair")
+    poll_s: float = Field(gt=0, le=0.01, description="how often new edges are looked for")
+    watchdog_s: float | None = Field(
+        ge=1,
+        le=60,
+        description="the valve's line goes low when this program has not been heard of for so long; null: none",
+    )
+    clocked_hz: float = Field(
+        ge=1000, le=1_000_000, description="sample rate of the input lines on a card without change detection"
+    )
+    twin: TwinConfig | None = Field(description="simulate the card by its digital twin; null for a real card")
+
+    @field_validator("lines")
+    @classmethod
+    def _known_lines(cls, lines: dict[str, int]) -> dict[str, int]:
+        for label in lines:
+            if label not in LABELS:
+                raise ValueError(f"there is no line {label}; {nearest(label, list(LABELS))}".rstrip("; "))
+        missing = [line.label for line in NEEDED if line.label not in lines]
+        if missing:
+            raise ValueError(f"nothing works without {', '.join(missing)}; give each the line of port 0 it is wired to")
+        return lines
+
+    @model_validator(mode="after")
+    def _one_pin_each(self) -> Self:
+        problems: list[Wrong] = []
+        user_of: dict[str, str] = {}
+        for field, pin in [(f"lines.{label}", f"port0/line{n}") for label, n in self.lines.items()] + [
+            (field, pin_of(getattr(self, field))) for field in OUTPUTS
+        ]:
+            other = user_of.setdefault(pin, field)
+            if other != field:
+                also = " (PFI n is line n of port 1, from 8 on of port 2)" if not pin.startswith("port0") else ""
+                problems.append(Wrong(field, f"{pin} is used by {other} already; give each a pin of its own{also}"))
+        counters = ["edge_counter", "valve_counter"] + (["wheel_counter"] if self.wheel_pulses is not None else [])
+        for field in counters:
+            other = user_of.setdefault(getattr(self, field), field)
+            if other != field:
+                problems.append(
+                    Wrong(field, f"{getattr(self, field)} is used by {other} already; a counter does one thing")
+                )
+        if self.signal_channel == self.supply_channel:
+            problems.append(Wrong("supply_channel", f"{self.supply_channel} is used by signal_channel already"))
+        if self.twin is not None and self.address is not None:
+            problems.append(Wrong("address", "must be null with a twin, which is started with the session"))
+        if problems:
+            raise Contradictions(problems)
+        return self
+
+    def wired(self, *, address: str | None = None) -> CardConfig:
+        """Return it as the card's devices take it; at another address if so wished."""
+        fields = self.model_dump(exclude={"kind", "twin", "lines"})
+        fields["address"] = address or self.address
+        return CardConfig(lines={LABELS[label]: n for label, n in self.lines.items()}, **fields)
+
+
 class ValveConfig(_Strict):
     """The reward valve: which paths may open it, and its dated calibration."""
 
@@ -48,7 +150,7 @@ class ValveConfig(_Strict):
 
 
 class FaultsConfig(_Strict):
-    """Faults a simulated rig is asked for, in seconds after the first flip; null for never."""
+    """Faults a simulated rig or a twin is asked for, in seconds after the first flip; null for never."""
 
     lick_line_stuck_s: float | None = Field(default=None, ge=0)
     encoder_frozen_s: float | None = Field(default=None, ge=0)
@@ -65,7 +167,7 @@ class RigConfig(_Strict):
 
     rig: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="the rig's name")
     screen: HeadlessScreenConfig
-    card: SimulatedCardConfig
+    card: Annotated[SimulatedCardConfig | NidaqCardConfig, Field(discriminator="kind")]
     valve: ValveConfig
     imaging: bool = Field(description="whether the rig has a microscope and cameras")
     lick_latency_s: float = Field(
@@ -90,6 +192,28 @@ class RigConfig(_Strict):
                 f"nothing is said of {', '.join(missing)}; say continue, pause, stop or stop_now for every device"
             )
         return policies
+
+    @model_validator(mode="after")
+    def _fits_card(self) -> Self:
+        if not isinstance(self.card, NidaqCardConfig):
+            return self
+        problems: list[Wrong] = []
+        if "software" not in self.valve.paths:
+            what = "needs software: the card alone can't pay licks at the ends of the response window"
+            problems.append(Wrong("valve.paths", what))
+        if self.imaging:
+            what = "must be false with a card of kind nidaq: there is no client of a real microscope yet"
+            problems.append(Wrong("imaging", what))
+        if self.card.twin is None and self.faults != FaultsConfig():
+            problems.append(Wrong("faults", "can be asked for on a simulated card or a twin, not on a real one"))
+        if problems:
+            raise Contradictions(problems)
+        return self
+
+    @property
+    def simulated(self) -> bool:
+        """Whether no real device is touched."""
+        return isinstance(self.card, SimulatedCardConfig) or self.card.twin is not None
 
 
 class ImageSetConfig(_Strict):

@@ -1,12 +1,11 @@
 """The composition root: from a checked configuration to devices, task, log and loop.
 
-The only module that knows which device is real and which is simulated. Devices open in the order listed
-and close in reverse.
+With ``backends`` the only module that knows which device is real and which is simulated. Devices open in the
+order listed and close in reverse.
 """
 
 from __future__ import annotations
 
-import math
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,16 +14,13 @@ from datetime import UTC, date, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import rig
-from hardware.calibration import ValveCalibration
-from hardware.clock import CardClock, Clock, HostClock, VirtualClock
+from hardware.clock import Clock, HostClock, VirtualClock
 from hardware.events import DeviceIdentified, Finding, Verdict
-from hardware.protocols import CommandSource, Device, DeviceError, Identity
-from hardware.simulated.card import SimulatedCard
-from hardware.simulated.faults import Faults
-from hardware.simulated.imaging import SimulatedCameras, SimulatedMicroscope
+from hardware.protocols import CommandSource, DeviceError, Identity
 from hardware.simulated.mice import (
     GRAY_IDENTITY,
     MOVIE_IDENTITY,
@@ -34,14 +30,12 @@ from hardware.simulated.mice import (
     Setting,
     make_mouse,
 )
-from hardware.simulated.spout import SimulatedSpout
-from hardware.simulated.valve import SimulatedValve
-from hardware.simulated.wheel import SimulatedWheel
 from rig.config.files import image_names
 from rig.config.load import ConfigError, Problem
-from rig.config.rig import RigConfig
+from rig.config.rig import RigConfig, SimulatedCardConfig
 from rig.log.schema import SCHEMA_VERSION, to_plain
 from rig.log.writer import Log
+from rig.session.backends import Backend, MouseAtTwin, calibration_of, on_card, simulated
 from rig.session.control import NoCommands
 from rig.session.devices import Devices
 from rig.session.loop import Loop, Observer
@@ -53,10 +47,11 @@ from stages.task import Task, stimuli_of
 from stimuli.headless import PacedScreen, RefreshTrain, VirtualScreen
 from stimuli.spec import Gabor, Gray, NaturalMovie, Stimulus, identity
 
+if TYPE_CHECKING:
+    from hardware.simulated.twin import Twin
+
 CALIBRATION_GOOD_DAYS = 31
 """A valve that was calibrated longer ago is warned of; rigs elsewhere went five months (RIG_LESSONS)."""
-GATHER_LAG_S = 0.02
-"""A refresh and some: until then the loop has read every lick."""
 LEAD_S = 0.25
 """The simulated monitor's first refresh comes this long after it was made, in real time."""
 VERSIONS_OF = ("numpy", "msgspec", "pydantic", "pyzmq", "pyyaml", "psychopy", "nidaqmx", "pyserial")
@@ -76,7 +71,19 @@ class SessionPlan:
     folder: Path
     who: str
     mouse_parameters: SessionParameters | None = None
-    """Of a stochastic mouse; drawn from the seed where there are none."""
+    """Of a stochastic mouse; drawn from the seed where there are none, and always behind a twin."""
+
+    def __post_init__(self) -> None:
+        """Refuse simulated time where there is a card.
+
+        Raises
+        ------
+        ConfigError
+            The rig's card keeps the host's time.
+        """
+        if self.fast and not isinstance(self.rig.card, SimulatedCardConfig):
+            what = f"{self.rig.rig} has a card of kind {self.rig.card.kind}, which runs in real time only; "
+            raise ConfigError([Problem("--fast", 0, "", f"{what}leave it out, or take a simulated rig")])
 
     @property
     def label(self) -> str:
@@ -87,18 +94,6 @@ class SessionPlan:
 def folder_name(*, now: datetime, mouse: str, stage: str, session_id: UUID) -> str:
     """Return the name of a session's folder: ``YYYY-MM-DDTHHMMSSZ_MOUSE_STAGE_uuid8``."""
     return f"{now.astimezone(UTC):%Y-%m-%dT%H%M%SZ}_{mouse}_{stage}_{session_id.hex[:8]}"
-
-
-def calibration_of(config: RigConfig) -> ValveCalibration:
-    """Return the rig's valve calibration."""
-    v = config.valve
-    return ValveCalibration(
-        slope_s_per_ul=v.slope_s_per_ul,
-        intercept_s=v.intercept_s,
-        volume_min_ul=v.volume_min_ul,
-        volume_max_ul=v.volume_max_ul,
-        measured_on=v.measured_on,
-    )
 
 
 def refuse_misfits(stage: Stage, config: RigConfig) -> None:
@@ -140,6 +135,7 @@ def assembled(
     mouse: ModelMouse | None = None,
     train: RefreshTrain | None = None,
     on_step: Callable[[float], None] | None = None,
+    twin: Twin | None = None,
 ) -> Iterator[Loop]:
     """Open all devices and yield the loop of a session; close them in reverse.
 
@@ -148,7 +144,9 @@ def assembled(
     commands
         Where operators' requests come from, or what makes that source given the session's clock.
     mouse, train
-        Replace the model mouse and the monitor's behaviour: tests.
+        Replace a simulated rig's model mouse and the monitor's behaviour: tests.
+    twin
+        One that runs already, in place of a new one: tests.
 
     Raises
     ------
@@ -172,88 +170,84 @@ def assembled(
     )
     streams = RandomStreams(plan.seed)
     clock: Clock = VirtualClock() if plan.fast else HostClock()
-    start_host_s = 0.0 if plan.fast else clock.now_s() + LEAD_S
-    train = train or RefreshTrain(
-        behaviour=config.screen.behaviour,
-        nominal_hz=refresh_hz,
-        seed=int(streams.stream("screen").integers(2**32)),
-        start_host_s=start_host_s,
-    )
-    model = mouse or make_mouse(
-        plan.mouse_kind,
-        streams.stream("mouse"),
-        start_host_s=train.start_host_s,
-        setting=_setting(plan.stage),
-        parameters=plan.mouse_parameters,
-    )
-    identities = [_seen(stimulus) for stimulus in stimuli]
-
-    def show_mouse(host_s: float, stimulus: int) -> bool:
-        foreseen_s = model.next_lick_s()
-        model.see(host_s=host_s, identity=identities[stimulus])
-        return model.next_lick_s() < foreseen_s
-
-    screen = (
-        VirtualScreen(train=train, clock=clock, observer=show_mouse)
-        if isinstance(clock, VirtualClock)
-        else PacedScreen(train=train, clock=clock, observer=show_mouse)
-    )
     card_seed = int(streams.stream("card").integers(2**32))
-    spout = SimulatedSpout(clock=clock, stuck=config.faults.spout_stuck)
-    card = SimulatedCard(
-        clock=clock,
-        card_clock=CardClock(drift_ppm=config.card.drift_ppm, zero_ticks=card_seed),
-        mouse=model,
-        seed=card_seed,
-        start_host_s=train.start_host_s,
-        faults=_faults(config),
-        spout_in_reach=spout.in_reach,
-        sink=log.edges,
-        gather_lag_s=0.0 if plan.fast else GATHER_LAG_S,
-    )
-    valve = SimulatedValve(
-        card=card, calibration=calibration_of(config), paths=list(config.valve.paths), seed=card_seed
-    )
-    wheel = SimulatedWheel(card=card, seed=card_seed)
+    setting = _setting(plan.stage)
+    identities = [_seen(stimulus) for stimulus in stimuli]
     imaging = config.imaging and plan.stage.imaging
-    microscope = SimulatedMicroscope(card=card) if imaging else None
-    cameras = SimulatedCameras(card=card) if imaging else None
     if commands is None:
         source: CommandSource = NoCommands()
     else:
         source = commands(clock) if callable(commands) else commands
 
+    def refreshes() -> RefreshTrain:
+        return train or RefreshTrain(
+            behaviour=config.screen.behaviour,
+            nominal_hz=refresh_hz,
+            seed=int(streams.stream("screen").integers(2**32)),
+            start_host_s=0.0 if plan.fast else clock.now_s() + LEAD_S,
+        )
+
     def started(host_zero_s: float) -> SessionStarted:
         return session_started(plan, stimuli=stimuli, host_zero_s=host_zero_s, started_at=now())
 
-    in_order: list[Device] = [card, valve, wheel, spout]
-    in_order += [device for device in (microscope, cameras) if device is not None]
     with ExitStack() as stack:
-        stack.callback(screen.close)
-        preface: list[DeviceIdentified | Finding] = [_identified(screen.open())]
-        screen.prepare(stimuli)
-        for device in in_order:
+        shown: RefreshTrain | None = None
+        backend: Backend
+        if isinstance(config.card, SimulatedCardConfig):
+            shown = refreshes()
+            model = mouse or make_mouse(
+                plan.mouse_kind,
+                streams.stream("mouse"),
+                start_host_s=shown.start_host_s,
+                setting=setting,
+                parameters=plan.mouse_parameters,
+            )
+            backend = simulated(
+                config,
+                config.card,
+                clock=clock,
+                mouse=model,
+                start_host_s=shown.start_host_s,
+                seed=card_seed,
+                sink=log.edges,
+                imaging=imaging,
+                fast=plan.fast,
+            )
+        else:
+            at_twin = MouseAtTwin(plan.mouse_kind, int(streams.stream("mouse").integers(2**32)), setting)
+            backend = stack.enter_context(
+                on_card(config, config.card, clock=clock, seed=card_seed, sink=log.edges, mouse=at_twin, twin=twin)
+            )
+        preface: list[DeviceIdentified | Finding] = []
+        for device in backend.in_order:
             stack.callback(device.close)
             preface.append(_identified(device.open()))
-        for checked in (screen, *in_order):
-            preface += checked.check()
-        preface.append(_calibration_age(plan.rig, now().date()))
+        for device in backend.in_order:
+            preface += device.check()
+        shown = shown or refreshes()  # opening a card takes longer than the monitor would wait for its first flip
+        screen = _screen(shown, clock, lambda host_s, stimulus: backend.see(host_s, identities[stimulus]))
+        stack.callback(screen.close)
+        preface.append(_identified(screen.open()))
+        screen.prepare(stimuli)
+        preface += screen.check()
+        preface.append(calibration_age(config, now().date()))
         _refuse_failed(preface)
-        if microscope is not None:
-            microscope.prepare(session_id=str(plan.session_id), mouse=plan.mouse, stage=plan.stage.stage)
-            microscope.arm()
+        if backend.microscope is not None:
+            backend.microscope.prepare(session_id=str(plan.session_id), mouse=plan.mouse, stage=plan.stage.stage)
+            backend.microscope.arm()
+        backend.begin(shown.start_host_s)
         yield Loop(
             task=task,
             devices=Devices(
                 screen=screen,
-                edges=card,
-                valve=valve,
-                encoder=wheel,
-                sync=card,
-                spout=spout,
+                edges=backend.edges,
+                valve=backend.valve,
+                encoder=backend.encoder,
+                sync=backend.sync,
+                spout=backend.spout,
                 commands=source,
-                microscope=microscope,
-                cameras=cameras,
+                microscope=backend.microscope,
+                cameras=backend.cameras,
             ),
             clock=clock,
             log=log,
@@ -277,7 +271,7 @@ def session_started(
         mouse=plan.mouse,
         stage=plan.stage.stage,
         rig=plan.rig.rig,
-        simulated=True,
+        simulated=plan.rig.simulated,
         started_at=started_at.isoformat(),
         host_zero_s=host_zero_s,
         seed=plan.seed,
@@ -358,13 +352,20 @@ def _seen(stimulus: Stimulus) -> str:
     return identity(stimulus)
 
 
+def _screen(train: RefreshTrain, clock: Clock, observer: Callable[[float, int], bool]) -> VirtualScreen | PacedScreen:
+    if isinstance(clock, VirtualClock):
+        return VirtualScreen(train=train, clock=clock, observer=observer)
+    return PacedScreen(train=train, clock=clock, observer=observer)
+
+
 def _identified(identity: Identity) -> DeviceIdentified:
     return DeviceIdentified(
         device=identity.device, model=identity.model, serial=identity.serial, details=identity.details
     )
 
 
-def _calibration_age(config: RigConfig, today: date) -> Finding:
+def calibration_age(config: RigConfig, today: date) -> Finding:
+    """Judge how long ago the rig's valve was calibrated."""
     age_days = calibration_of(config).age_days(today)
     good = 0 <= age_days <= CALIBRATION_GOOD_DAYS
     return Finding(
@@ -379,17 +380,3 @@ def _refuse_failed(preface: Sequence[DeviceIdentified | Finding]) -> None:
     for finding in preface:
         if isinstance(finding, Finding) and finding.verdict is Verdict.FAIL:
             raise DeviceError(device=finding.name, what=finding.figure, remedy=finding.remedy)
-
-
-def _faults(config: RigConfig) -> Faults:
-    def at(seconds: float | None) -> float:
-        return math.inf if seconds is None else seconds
-
-    f = config.faults
-    return Faults(
-        lick_line_stuck_s=at(f.lick_line_stuck_s),
-        encoder_frozen_s=at(f.encoder_frozen_s),
-        valve_silent_s=at(f.valve_silent_s),
-        device_gone_s=at(f.device_gone_s),
-        spout_stuck=f.spout_stuck,
-    )

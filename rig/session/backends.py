@@ -1,0 +1,376 @@
+"""The devices of a rig: all simulated, on a card, or on the twin of one. Which class stands behind which Protocol.
+
+The session's loop, the log and the checks know none of this: they get a ``Backend``. A card keeps the host's time,
+so a session on it or on its twin runs in real time only. The twin has the model mouse behind it, in its own
+process; what comes on the screen is told to it by a thread, since telling takes a call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from hardware.arrays import AnyArray, IntArray
+from hardware.calibration import ValveCalibration
+from hardware.clock import CardClock, Clock
+from hardware.lines import Line
+from hardware.nidaq.connection import Connection
+from hardware.nidaq.edges import NidaqEdges
+from hardware.nidaq.encoder import NidaqEncoder
+from hardware.nidaq.outputs import NidaqOutputs
+from hardware.nidaq.valve import NidaqValve
+from hardware.protocols import (
+    Cameras,
+    Device,
+    DeviceError,
+    EdgeSink,
+    EdgeSource,
+    Encoder,
+    Microscope,
+    RewardValve,
+    Spout,
+    SpoutReport,
+    SyncOutputs,
+)
+from hardware.simulated.card import SimulatedCard
+from hardware.simulated.faults import Faults
+from hardware.simulated.imaging import SimulatedCameras, SimulatedMicroscope
+from hardware.simulated.mice import ModelMouse, MouseKind, Setting
+from hardware.simulated.spout import SimulatedSpout
+from hardware.simulated.valve import SimulatedValve
+from hardware.simulated.wheel import SimulatedWheel
+from rig.config.rig import FaultsConfig, NidaqCardConfig, RigConfig, SimulatedCardConfig
+
+if TYPE_CHECKING:
+    from hardware.simulated.twin import Twin, TwinBench
+
+GATHER_LAG_S = 0.02
+"""A refresh and some: until then the loop has read every lick."""
+NO_TWIN_ADDRESS = "127.0.0.1:0"
+JOIN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Devices behind their Protocols, all but the screen; none of them open yet."""
+
+    edges: EdgeSource
+    valve: RewardValve
+    encoder: Encoder
+    sync: SyncOutputs
+    spout: Spout
+    in_order: Sequence[Device]
+    """Each device once, in the order in which they open."""
+    echo_is_high: Callable[[], bool] | None = None
+    """Whether the valve's echo is high now, where a loop-back wire can be told apart from nothing."""
+    see: Callable[[float, str], bool] = lambda _host_s, _identity: False
+    """Tell the mouse, if it is a model, what has come on the screen; see ``stimuli.headless.Observer``."""
+    begin: Callable[[float], None] = lambda _start_host_s: None
+    """Take note that all is open and checked, and when the first flip will be."""
+    microscope: Microscope | None = None
+    cameras: Cameras | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MouseAtTwin:
+    """The model mouse that a twin gets; none sits before a real card."""
+
+    kind: MouseKind
+    seed: int
+    setting: Setting
+
+
+def calibration_of(config: RigConfig) -> ValveCalibration:
+    """Return the rig's valve calibration."""
+    v = config.valve
+    return ValveCalibration(
+        slope_s_per_ul=v.slope_s_per_ul,
+        intercept_s=v.intercept_s,
+        volume_min_ul=v.volume_min_ul,
+        volume_max_ul=v.volume_max_ul,
+        measured_on=v.measured_on,
+    )
+
+
+# --- simulated ------------------------------------------------------------------------------------
+
+
+def simulated(
+    config: RigConfig,
+    card: SimulatedCardConfig,
+    *,
+    clock: Clock,
+    mouse: ModelMouse,
+    start_host_s: float,
+    seed: int,
+    sink: EdgeSink | None,
+    imaging: bool,
+    fast: bool,
+) -> Backend:
+    """Return a rig without hardware.
+
+    Parameters
+    ----------
+    start_host_s
+        The host time of the first flip.
+    imaging
+        Whether this session has a microscope and cameras.
+    """
+    spout = SimulatedSpout(clock=clock, stuck=config.faults.spout_stuck)
+    simulated_card = SimulatedCard(
+        clock=clock,
+        card_clock=CardClock(drift_ppm=card.drift_ppm, zero_ticks=seed),
+        mouse=mouse,
+        seed=seed,
+        start_host_s=start_host_s,
+        faults=_faults(config.faults),
+        spout_in_reach=spout.in_reach,
+        sink=sink,
+        gather_lag_s=0.0 if fast else GATHER_LAG_S,
+    )
+    valve = SimulatedValve(
+        card=simulated_card, calibration=calibration_of(config), paths=list(config.valve.paths), seed=seed
+    )
+    wheel = SimulatedWheel(card=simulated_card, seed=seed)
+    microscope = SimulatedMicroscope(card=simulated_card) if imaging else None
+    cameras = SimulatedCameras(card=simulated_card) if imaging else None
+
+    def see(host_s: float, identity: str) -> bool:
+        foreseen_s = mouse.next_lick_s()
+        mouse.see(host_s=host_s, identity=identity)
+        return mouse.next_lick_s() < foreseen_s
+
+    in_order: list[Device] = [simulated_card, valve, wheel, spout]
+    in_order += [device for device in (microscope, cameras) if device is not None]
+    return Backend(
+        edges=simulated_card,
+        valve=valve,
+        encoder=wheel,
+        sync=simulated_card,
+        spout=spout,
+        in_order=in_order,
+        see=see,
+        microscope=microscope,
+        cameras=cameras,
+    )
+
+
+def _faults(config: FaultsConfig) -> Faults:
+    def at(seconds: float | None) -> float:
+        return math.inf if seconds is None else seconds
+
+    return Faults(
+        lick_line_stuck_s=at(config.lick_line_stuck_s),
+        encoder_frozen_s=at(config.encoder_frozen_s),
+        valve_silent_s=at(config.valve_silent_s),
+        device_gone_s=at(config.device_gone_s),
+        spout_stuck=config.spout_stuck,
+    )
+
+
+# --- on a card or its twin --------------------------------------------------------------------------
+
+
+@contextmanager
+def on_card(
+    config: RigConfig,
+    card: NidaqCardConfig,
+    *,
+    clock: Clock,
+    seed: int,
+    sink: EdgeSink | None,
+    mouse: MouseAtTwin,
+    twin: Twin | None = None,
+) -> Iterator[Backend]:
+    """Yield the devices of a card; start its twin before, where there is one, and end it afterwards.
+
+    Parameters
+    ----------
+    mouse
+        Sits behind a twin.
+    twin
+        One that runs already, in place of a new one: tests.
+
+    Raises
+    ------
+    DeviceError
+        The library is not installed, or the twin does not start.
+    """
+    with ExitStack() as stack:
+        at_twin: _AtTwin | None = None
+        wired = card.wired()
+        if card.twin is not None:
+            if twin is None:
+                twin = stack.enter_context(_new_twin(card, drift_ppm=card.twin.drift_ppm, seed=seed))
+            wired = card.wired(address=twin.address)
+            _wire(twin.bench, card)
+            at_twin = stack.enter_context(_AtTwin(twin.bench, card, config.faults))
+            twin.bench.mouse(
+                mouse.kind.value,
+                mouse.seed,
+                clock.now_s(),
+                card.lick_terminal,
+                valve=card.valve_terminal,
+                wheel=(card.signal_channel, card.supply_channel),
+                setting=dataclasses.asdict(mouse.setting),
+            )
+            twin.bench.spout(at_mouse=False)
+        gate = _Gate(sink)
+        connection = Connection(wired)
+        edges = NidaqEdges(connection=connection, clock=clock, sink=gate)
+        sync = NidaqOutputs(connection=connection, edges=edges, clock=clock, seed=seed)
+        valve = NidaqValve(
+            connection=connection,
+            edges=edges,
+            clock=clock,
+            calibration=calibration_of(config),
+            paths=list(config.valve.paths),
+        )
+        encoder = NidaqEncoder(connection=connection, edges=edges, clock=clock)
+        stuck = config.faults.spout_stuck
+        spout = SimulatedSpout(clock=clock, stuck=stuck) if at_twin is None else _SpoutAtTwin(clock, at_twin, stuck)
+
+        def begin(start_host_s: float) -> None:
+            edges.read()  # what was licked and pulsed until now belongs to the checks
+            edges.flush()
+            gate.is_open = True
+            if at_twin is not None:
+                at_twin.ask_for_faults(start_host_s)
+
+        yield Backend(
+            edges=edges,
+            valve=valve,
+            encoder=encoder,
+            sync=sync,
+            spout=spout,
+            in_order=[edges, sync, valve, encoder, spout],
+            echo_is_high=lambda: bool(edges.state & Line.REWARD_ECHO.mask),
+            see=at_twin.see if at_twin is not None else lambda _host_s, _identity: False,
+            begin=begin,
+        )
+
+
+class _Gate:
+    """Keeps the edges of the checks out of the session's file."""
+
+    def __init__(self, sink: EdgeSink | None) -> None:
+        self._sink = sink
+        self.is_open = False
+
+    def __call__(self, *, ticks: IntArray, states: AnyArray) -> None:
+        if self.is_open and self._sink is not None:
+            self._sink(ticks=ticks, states=states)
+
+
+@contextmanager
+def _new_twin(card: NidaqCardConfig, *, drift_ppm: float, seed: int) -> Iterator[Twin]:
+    probe = Connection(card.wired(address=NO_TWIN_ADDRESS))
+    probe.open()  # says in a sentence what is not installed
+    probe.close()
+    from hardware.simulated.twin import Twin  # noqa: PLC0415 - needs grpc, which no other rig does
+
+    with ExitStack() as stack:
+        try:
+            twin = stack.enter_context(Twin(device=card.device, drift_ppm=drift_ppm, seed=seed))
+        except (OSError, RuntimeError) as error:
+            what = f"its twin can't be started: {error}"
+            raise DeviceError(device="card", what=what, remedy="see what its process said above") from error
+        yield twin
+
+
+def _wire(bench: TwinBench, card: NidaqCardConfig) -> None:
+    """Lead the rig's outputs back to its input lines, and the lick sensor to both of its places."""
+    back = {
+        Line.REWARD_ECHO: card.valve_terminal,
+        Line.LICK_SENSOR: card.lick_terminal,
+        Line.VSYNC_STIM: card.frame_output,
+        Line.STIM_RUNNING: card.running_output,
+        Line.ACQ_TRIGGER: card.acquire_output,
+        Line.ALIGN: card.align_output,
+    }
+    for line, output in back.items():
+        if line.label in card.lines:
+            bench.wire(output, _input(card, line))
+
+
+def _input(card: NidaqCardConfig, line: Line) -> str:
+    return f"port0/line{card.lines[line.label]}"
+
+
+class _AtTwin:
+    """Tells the twin's mouse what happens, in a thread of its own, in order.
+
+    What fails is dropped: a twin that has gone is named by the card's own calls.
+    """
+
+    def __init__(self, bench: TwinBench, card: NidaqCardConfig, faults: FaultsConfig) -> None:
+        self._bench = bench
+        self._card = card
+        self._faults = faults
+        self._told: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="mouse at the twin", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._told.put(None)
+        self._thread.join(JOIN_S)
+
+    def see(self, host_s: float, identity: str) -> bool:
+        """Tell what has come on the screen; on the host's clock nothing is to be stopped for it."""
+        self._told.put(lambda: self._bench.see(host_s, identity))
+        return False
+
+    def spout(self, *, at_mouse: bool) -> None:
+        """Tell that the spout has come, or goes."""
+        self._told.put(lambda: self._bench.spout(at_mouse))
+
+    def ask_for_faults(self, start_host_s: float) -> None:
+        """Have the twin break what the rig's file asks for, when it asks for it."""
+        card, asked = self._card, self._faults
+        echo = {"source": card.valve_terminal, "target": _input(card, Line.REWARD_ECHO)}
+        for name, after_s, fields in (
+            ("stuck", asked.lick_line_stuck_s, {"net": card.lick_terminal, "level": True}),
+            ("wheel_frozen", asked.encoder_frozen_s, {}),
+            ("cut", asked.valve_silent_s, echo),
+            ("unplugged", asked.device_gone_s, {}),
+        ):
+            if after_s is not None:
+                self._bench.fault(name, at_s=start_host_s + after_s, **fields)
+
+    def _run(self) -> None:
+        while (tell := self._told.get()) is not None:
+            try:
+                tell()
+            except Exception:  # noqa: BLE001 - grpc's errors are known to the card's code only
+                return
+
+
+class _SpoutAtTwin(SimulatedSpout):
+    """A simulated stage that the twin's mouse knows of."""
+
+    def __init__(self, clock: Clock, twin: _AtTwin, stuck: bool) -> None:
+        super().__init__(clock=clock, stuck=stuck)
+        self._twin = twin
+
+    def move(self, *, position: str) -> None:
+        """See ``Spout.move``."""
+        super().move(position=position)
+        if position != "at_mouse":
+            self._twin.spout(at_mouse=False)
+
+    def poll(self) -> Sequence[SpoutReport]:
+        """See ``Spout.poll``."""
+        arrivals = super().poll()
+        for arrival in arrivals:
+            if arrival.position == "at_mouse":
+                self._twin.spout(at_mouse=True)
+        return arrivals
