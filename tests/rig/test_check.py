@@ -1,0 +1,161 @@
+"""``rig check``: what it prints, how to mend it, and its exit code; and what a rig's file may say of a card."""
+# ruff: noqa: E501 - a row of a table is one line
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hardware.lines import Line
+from rig.cli import app
+from rig.config.files import load_rig, shipped
+from rig.config.load import ConfigError
+from rig.config.rig import NidaqCardConfig, RigConfig
+from tests.builders import rig_config
+
+
+def said(*arguments: str | Path) -> tuple[int, str]:
+    """The exit code of ``rig check`` and all that it said."""
+    result = CliRunner().invoke(app, ["check", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def twin_file(tmp_path: Path) -> Path:
+    """A copy of the twin's file, to be changed."""
+    path = tmp_path / "rig.yaml"
+    path.write_text(shipped("rigs")["twin"].read_text(encoding="utf-8"), encoding="utf-8")
+    return path
+
+
+def change(path: Path, was: str, becomes: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert was in text
+    path.write_text(text.replace(was, becomes), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["simulated", "simulated_imaging"])
+def test_a_simulated_rig_passes(name: str) -> None:
+    code, words = said("--rig", name)
+    assert code == 0, words
+    assert "✓ pass  lick line: low." in words
+    assert words.splitlines()[-1].startswith(f"{name}: ")
+
+
+def test_the_twin_passes_through_the_real_library_with_its_loop_back_wire() -> None:
+    code, words = said("--rig", "twin", "--loopback")
+    assert code == 0, words
+    for begin in (
+        "✓ pass  card: PCIe-6363",
+        "✓ pass  pins: 16 signals, none shared.",
+        "✓ pass  lick line: low.",
+        "✓ pass  frame pulse: seen back",
+        "✓ pass  valve echo: low.",
+        "✓ pass  encoder supply: 4.8",
+        "✓ pass  valve pulses: 20 of 20",
+        "✓ pass  valve stopped in mid pulse: low",
+    ):
+        assert any(line.startswith(begin) for line in words.splitlines()), words
+
+
+def test_what_has_failed_is_said_with_its_remedy_and_the_exit_code(twin_file: Path) -> None:
+    change(twin_file, "frame_output: port1/line4", "frame_output: port1/line0")  # PFI0, where the lick sensor is
+    code, words = said("--rig", twin_file)
+    assert code == 1
+    assert "card.frame_output: port1/line0 is used by lick_terminal already" in words
+
+
+def test_an_old_calibration_is_warned_of_and_fails_nothing(twin_file: Path) -> None:
+    change(twin_file, "2026-11-01", "2026-01-01")
+    code, words = said("--rig", twin_file)
+    assert code == 0, words
+    assert "▲ warn  valve calibration age" in words
+    assert "Weigh the water again and date the calibration." in words
+
+
+def test_a_card_without_driver_or_server_is_one_finding_with_its_remedy(twin_file: Path) -> None:
+    change(twin_file, "twin:\n    drift_ppm: 50", "twin: null")
+    change(twin_file, "address: null ", "address: localhost:1 ")
+    change(twin_file, "deadline_s: 1 ", "deadline_s: 0.2 ")
+    code, words = said("--rig", twin_file)
+    assert code == 1
+    first, last = words.splitlines()
+    assert first.startswith("✗ FAIL  card: the device server no longer answers")
+    assert "check" in first.lower()
+    assert last.endswith("1 findings, 1 failed, 0 to look at.")
+
+
+def test_a_loop_back_wire_is_looked_for_on_cards_only() -> None:
+    code, words = said("--rig", "simulated", "--loopback")
+    assert code == 1
+    assert "has a simulated card without wires" in words
+
+
+def test_a_real_valve_is_not_pulsed_unasked() -> None:
+    result = CliRunner().invoke(app, ["check", "--rig", "example_nidaq", "--loopback"], input="n\n")
+    assert result.exit_code == 1
+    assert "Is the valve unplugged" in result.output
+    assert "✗" not in result.output
+
+
+# --- a card in a rig's file ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "message"),
+    [
+        ("reward_echo: 7", "reward_echo: 2", "card.lines.reward_echo: port0/line2 is used by lines.vsync_stim already; give each a pin of its own"),
+        ("reward_echo: 7", "reward_ecko: 7", "card.lines: there is no line reward_ecko; did you mean reward_echo?"),
+        ("    lick_sensor: 31\n", "", "card.lines: nothing works without lick_sensor; give each the line of port 0 it is wired to"),
+        ("valve_terminal: PFI12", "valve_terminal: PFI4", "card.frame_output: port1/line4 is used by valve_terminal already; give each a pin of its own (PFI n is line n of port 1, from 8 on of port 2)"),
+        ("edge_counter: ctr1", "edge_counter: ctr0", "card.valve_counter: ctr0 is used by edge_counter already; a counter does one thing"),
+        ("supply_channel: ai1", "supply_channel: ai0", "card.supply_channel: ai0 is used by signal_channel already"),
+        ("address: null", "address: localhost:31763", "card.address: must be null with a twin, which is started with the session"),
+        ("paths: [card, software]", "paths: [card]", "valve.paths: needs software: the card alone can't pay licks at the ends of the response window"),
+        ("imaging: false", "imaging: true", "imaging: must be false with a card of kind nidaq: there is no client of a real microscope yet"),
+        ("watchdog_s: 2", "watchdog_s: 0.5", "card.watchdog_s: input should be greater than or equal to 1; it is 0.5"),
+        ("kind: nidaq", "kind: nidak", "card: kind 'nidak' is not known; one of 'simulated', 'nidaq'"),
+    ],
+)  # fmt: skip
+def test_what_contradicts_itself_is_named_with_its_line(twin_file: Path, was: str, becomes: str, message: str) -> None:
+    change(twin_file, was, becomes)
+    with pytest.raises(ConfigError) as caught:
+        load_rig(str(twin_file))
+    (sentence,) = str(caught.value).splitlines()
+    where, _, words = sentence.removeprefix(f"{twin_file}:").partition(": ")
+    assert words == message
+    assert int(where) > 1
+
+
+def test_faults_are_not_asked_for_on_a_real_card() -> None:
+    with pytest.raises(ValueError, match="on a simulated card or a twin, not on a real one"):
+        rig_config("example_nidaq", faults={"device_gone_s": 1.0})
+
+
+def test_a_rigs_card_comes_back_from_a_log_as_it_was() -> None:
+    for name in ("simulated", "twin", "example_nidaq"):
+        config = load_rig(name)
+        assert RigConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_the_devices_get_the_wires_of_the_file() -> None:
+    card = load_rig("twin").card
+    assert isinstance(card, NidaqCardConfig)
+    wired = card.wired(address="127.0.0.1:1")
+    assert wired.address == "127.0.0.1:1"
+    assert wired.input_line(Line.LICK_SENSOR) == "Dev1/port0/line31"
+    assert set(wired.lines) == set(Line)
+
+
+def test_the_readmes_wiring_table_is_the_example() -> None:
+    card = load_rig("example_nidaq").card
+    assert isinstance(card, NidaqCardConfig)
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    for label, n in card.lines.items():
+        assert f"| `{label}` | in | port0/line{n} |" in readme
+    for field in ("lick_terminal", "signal_channel", "supply_channel"):
+        assert f"| `{field}` | in | {getattr(card, field)} |" in readme
+    for field in ("valve_terminal", "frame_output", "running_output", "acquire_output", "align_output"):
+        assert f"| `{field}` | out | {getattr(card, field)} |" in readme
