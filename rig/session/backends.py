@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import queue
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -277,11 +279,25 @@ def _new_twin(card: NidaqCardConfig, *, drift_ppm: float, seed: int) -> Iterator
 
     with ExitStack() as stack:
         try:
-            twin = stack.enter_context(Twin(device=card.device, drift_ppm=drift_ppm, seed=seed))
+            with _uninterrupted():
+                twin = stack.enter_context(Twin(device=card.device, drift_ppm=drift_ppm, seed=seed))
         except (OSError, RuntimeError) as error:
             what = f"its twin can't be started: {error}"
             raise DeviceError(device="card", what=what, remedy="see what its process said above") from error
         yield twin
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Keep Ctrl-C, which the terminal sends to all, from a process that is started here: the session ends it."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _wire(bench: TwinBench, card: NidaqCardConfig) -> None:
