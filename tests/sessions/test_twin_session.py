@@ -28,7 +28,7 @@ from rig.log.writer import LogThread, LogWriter
 from rig.records.folds import Folds
 from rig.session.assemble import assembled
 from rig.session.realtime import real_time
-from stages.events import DeviceFault, EndReason, Lick, Outcome, RewardConfirmed, RewardFired, RewardPath
+from stages.events import DeviceFault, EndReason, Lick, Outcome, RewardConfirmed, RewardFailed, RewardFired, RewardPath
 from stages.parameters import StageParameters
 from tests.builders import GRATINGS, plan, rig_config, stage
 
@@ -42,10 +42,18 @@ END_S = 0.1
 class Ran:
     """A session that ran on a twin, and the twin's own account of it."""
 
-    def __init__(self, folder: Path, *, kind: MouseKind, faults: dict[str, Any] | None = None, **changes: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        kind: MouseKind,
+        faults: dict[str, Any] | None = None,
+        policies: dict[str, str] | None = None,
+        **changes: Any,
+    ) -> None:
         soon = {"kind": "geometric", "p": 0.3, "flashes_min": 2, "flashes_max": 5}
         changes = {"warm_up_trials": 1, "change": soon, **changes}
-        config = rig_config("twin", faults=FaultsConfig(**faults or {}))
+        config = rig_config("twin", faults=FaultsConfig(**faults or {}), policies=policies or {})
         session = plan(stage(GRATINGS, **changes), config, kind=kind, fast=False, folder=folder)
         steps_s: list[float] = []
         assert isinstance(session.stage, StageParameters)
@@ -169,10 +177,41 @@ def test_a_card_that_is_pulled_out_ends_the_session_and_what_came_before_is_whol
     (fault,) = [fault for fault in ran.all(DeviceFault) if fault.device == "card"]
     assert "the card no longer answers" in fault.what
     assert -0.1 < fault.time_s - 2.5 < 1.0
+    _judge_what_came_before(ran)
+
+
+def test_a_lick_line_that_sticks_is_named_and_does_as_configured(tmp_path: Path) -> None:
+    ran = Ran(
+        tmp_path / "session",
+        kind=MouseKind.ALWAYS,
+        faults={"lick_line_stuck_s": 2.0},
+        policies={"lick_sensor": "stop_now"},
+        task_duration_min=0.3,
+    )
+    assert ran.ended.reason is EndReason.FAULT
+    assert ran.ended.why.startswith("lick_sensor: ")
+    _judge_what_came_before(ran)
+
+
+def test_a_valve_whose_echo_does_not_come_back_ends_the_session_as_configured(tmp_path: Path) -> None:
+    ran = Ran(tmp_path / "session", kind=MouseKind.PERFECT, faults={"valve_silent_s": 0.5}, task_duration_min=0.3)
+    assert ran.ended.reason is EndReason.FAULT
+    assert ran.ended.why == "valve: the valve was opened but its echo did not come back"
+    (failed,) = ran.all(RewardFailed)
+    assert "echo" in failed.why
+    ((rose, up), (fell, down)) = ran.valve
+    assert (up, down) == (True, False)
+    assert 0.01 < (fell - rose) / TICKS_PER_S < 0.2, "one finite pulse, and the valve is closed"
+    assert replay(ran.log).difference is None
+
+
+def _judge_what_came_before(ran: Ran) -> None:
+    """The log is whole up to the fault, and the valve is closed."""
     assert ran.log.damage == []
-    logged = [lick.ticks for lick in ran.all(Lick)]
+    logged, made = [lick.ticks for lick in ran.all(Lick)], [ticks for ticks, level in ran.lick_line if level]
     assert logged
-    assert logged == ran.licks()[: len(logged)]
+    assert logged == made[: len(logged)]
+    assert not ran.valve or not ran.valve[-1][1]
     assert replay(ran.log).difference is None
 
 
