@@ -412,16 +412,21 @@ def draw(
     file: Annotated[Path, typer.Option("--out", help="Where to: .svg, .png or .pdf.")] = Path("trials.svg"),
 ) -> None:
     """Draw one trial of each kind that a stage has, as the task runs it."""
-    from rig.records.exemplars import exemplars  # noqa: PLC0415 - only this command needs them
+    from rig.records.exemplars import NoExemplar, exemplars  # noqa: PLC0415 - only this command needs them
     from rig.records.figures import draw_exemplars, save_drawing  # noqa: PLC0415
 
     with _sentences():
         parameters = load_stage(stage)
         if not isinstance(parameters, StageParameters):
             raise ConfigError([Problem(stage, 0, "", "has no trials to draw")])
+        refuse_misfits(parameters, load_rig("simulated"))
         if file.suffix not in (".svg", ".png", ".pdf"):
             raise ConfigError([Problem(str(file), 0, "", "give a name that ends with .svg, .png or .pdf")])
-        save_drawing(draw_exemplars(parameters.stage, exemplars(parameters)), file)
+        try:
+            drawn = draw_exemplars(parameters.stage, exemplars(parameters))
+        except NoExemplar as error:
+            raise ConfigError([Problem(stage, 0, "", str(error))]) from error
+        save_drawing(drawn, file)
         out.print(str(file), markup=False)
 
 
