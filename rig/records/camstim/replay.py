@@ -35,7 +35,7 @@ from stages.events import (
 from stages.flashes import FlashedStimulus, TaskStimulus
 from stages.metrics import MONITOR_DELAY_S, SessionPerformance, session_performance
 from stages.omissions import Omissions
-from stages.parameters import StageParameters
+from stages.parameters import StageParameters, named_image_set
 from stages.rewards import Ledger
 from stages.task import At, Task, stimuli_of
 from stages.trial import NEVER, TrialAutomaton, TrialRules
@@ -317,7 +317,7 @@ def _stage_fields(recording: Recording, refreshes: IntArray) -> dict[str, Any]:
     low_s, high_s = p["response_window"]
     return {
         "stage": recording.stage,
-        "stimulus": {"kind": "natural_images", "image_set": "recorded"},
+        "stimulus": {"kind": "natural_images", "image_set": named_image_set(recording.stage) or "recorded"},
         "presentation": {"kind": "flashed", "flash_s": p["periodic_flash"][0], "gray_s": p["periodic_flash"][1]},
         "change": {
             "kind": "geometric",
