@@ -19,15 +19,12 @@ from rig.records.camstim import CamstimError
 from rig.records.camstim.reader import Recording, read_camstim
 from rig.records.camstim.replay import Comparison, replay_camstim
 from stages.events import EndReason, Outcome
-from tests.builders import SHARED
-
-RECORDED = SHARED / "real" / "allen" / "example_stimulus.pkl.gz"
-needs_recording = pytest.mark.skipif(not RECORDED.exists(), reason="the recorded session is not beside the checkout")
+from tests.builders import RECORDED_SESSION, recorded, recorded_session
 
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    return read_camstim(RECORDED)
+    return recorded_session()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +32,6 @@ def compared(recording: Recording) -> Comparison:
     return replay_camstim(recording)
 
 
-@needs_recording
 def test_the_recording_is_what_the_fact_sheet_says(recording: Recording) -> None:
     outcomes = [trial.outcome for trial in recording.trials]
     counts = {outcome: outcomes.count(outcome) for outcome in Outcome}
@@ -55,7 +51,6 @@ def test_the_recording_is_what_the_fact_sheet_says(recording: Recording) -> None
     assert len(recording.images) == 8
 
 
-@needs_recording
 def test_every_start_abort_change_and_end_falls_on_the_recorded_refresh(compared: Comparison) -> None:
     assert len(compared.trials) == 953
     off = compared.off_refreshes
@@ -67,7 +62,6 @@ def test_every_start_abort_change_and_end_falls_on_the_recorded_refresh(compared
     assert set(off["reward"]) <= {-1, 0, 1}
 
 
-@needs_recording
 def test_outcomes_and_rewards_agree_but_for_two_trials_with_their_reasons(compared: Comparison) -> None:
     assert {difference.trial for difference in compared.differences} == {776, 807}
     assert compared.unexplained == []
@@ -78,16 +72,14 @@ def test_outcomes_and_rewards_agree_but_for_two_trials_with_their_reasons(compar
     assert compared.ended.reason is EndReason.TIME
 
 
-@needs_recording
 def test_the_command_says_so_and_succeeds() -> None:
-    result = CliRunner().invoke(app, ["replay", "--camstim", str(RECORDED)])
+    result = CliRunner().invoke(app, ["replay", "--camstim", str(recorded(RECORDED_SESSION))])
     assert result.exit_code == 0, result.output
     assert "Trial 776" in result.output
     assert "Trial 807" in result.output
     assert "953" in result.output
 
 
-@needs_recording
 def test_what_camstim_drew_is_what_our_draws_would_allow(recording: Recording) -> None:
     trials = recording.trials
     drawn = [(t.change_after, t.catch, t.auto_rewarded) for t in trials]
@@ -106,7 +98,6 @@ def test_what_camstim_drew_is_what_our_draws_would_allow(recording: Recording) -
     assert {t.change_after for t in trials} == set(range(4, 12))
 
 
-@needs_recording
 def test_an_omitted_flash_keeps_its_place_in_the_count(recording: Recording) -> None:
     """One flash a trial left out, as if it had been omitted: everything else stays where it was."""
     onsets, offs = recording.onset_frames, recording.off_frames
@@ -126,7 +117,6 @@ def test_an_omitted_flash_keeps_its_place_in_the_count(recording: Recording) -> 
     assert {difference.trial for difference in compared.differences} == {776, 807}
 
 
-@needs_recording
 @pytest.mark.parametrize(
     ("params", "what"), [({"response_window": None}, "not those of a flashed"), ({}, "lack 'periodic_flash'")]
 )
