@@ -13,6 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 NEVER_MIN = math.inf
+TRAINED_SESSIONS = 27
+"""Sessions with water to earn before the middle imaging session, from the medians of MOUSE_FACTS A and B."""
+LICK_INTERVAL_S, LICK_INTERVAL_SD_S = 0.15, 0.02
+"""Between the licks of a bout, and of drinking (MOUSE_FACTS E 10)."""
+SHORTEST_LICK_S, LONGEST_LICK_S = 0.09, 0.25
+"""No mouse licked faster than every 0.083 s (MOUSE_FACTS C)."""
+DRINK_LICKS = 11.3
+"""After a reward, mean over the session (MOUSE_FACTS E 10)."""
 SALIENCE_LOGIT = {
     "im061": (0.80, 0.00),
     "im062": (-0.77, 0.44),
@@ -65,8 +73,7 @@ class SessionParameters:
     """The same of other first licks: median of four mice, 0.06 to 0.77 (C)."""
     one_more_lick: float = 0.41
     """E 9: 0.39 to 0.43."""
-    drink_licks: float = 11.3
-    """E 10: mean over the session."""
+    drink_licks: float = DRINK_LICKS
     drink_licks_sd: float = 3.0
     """E 10: within mice."""
     quit_after_min: float = 61.0
