@@ -124,8 +124,10 @@ class Comparison:
                 for what, counts in self.off_refreshes.items()
             ),
         ]
-        if not self.differences:
-            lines.append("No trial differs.")
+        differ = {difference.trial for difference in self.differences}
+        n_trials = max(len(self.recording.trials), len(self.trials))
+        verdict = "none without a known reason" if not self.unexplained else f"{len(self.unexplained)} WITHOUT REASON"
+        lines.append(f"{n_trials - len(differ)} of {n_trials} trials agree; {len(differ)} differ, {verdict}.")
         lines += [
             f"Trial {d.trial}, {d.what}: camstim {d.camstim}, ours {d.ours}; {d.reason or 'NO REASON KNOWN'}."
             for d in self.differences
