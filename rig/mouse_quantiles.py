@@ -5,7 +5,7 @@ Real: quantiles over 277 published sessions of 15 mice (MOUSE_FACTS B; AllenNeur
 d-prime is log-linear over the session; latencies count from the change with the monitor's delay.
 
 Column O6, sessions in which mice hardly lick, stands for the mouse that has quit, with the spout within reach. No
-passive session is published, and behind a retracted spout nothing is heard: there is nothing to compare.
+passive session is published; its row stands beside O6 too, but behind a retracted spout nothing is heard.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Quantiles = tuple[float, float, float, float, float]
 """q10, q25, q50, q75, q90 over real sessions."""
 SESSIONS = 12
 CAPTION = """Model: medians of simulated sessions. q10 to q90: real sessions (MOUSE_FACTS B). O6 is the real mouse
-that has quit, with the spout in reach; no passive session is published."""
+that has quit, with the spout in reach; no passive session is published, and behind a retracted spout nothing is heard."""
 BOUT_GAP_S = 0.5
 """A longer pause ends a bout (MOUSE_FACTS B)."""
 BEGINS_DRINKING_S = 1.0
@@ -142,6 +142,8 @@ COMPARISONS = (
     Comparison("O1", "OPHYS_1_images_A", O1),
     Comparison("has quit / O6", "OPHYS_1_images_A", O6_DISENGAGED, has_quit=True),
 )
+PASSIVE = Comparison("O2 passive / O6", "OPHYS_2_images_A_passive", O6_DISENGAGED)
+"""To look at beside the others: what the spout decides can't agree."""
 
 
 def figures_of(
@@ -229,7 +231,7 @@ def inside(value: float, quantiles: Quantiles) -> str:
 
 def compared(*, n_sessions: int = SESSIONS) -> Iterator[tuple[Comparison, dict[str, float]]]:
     """Run ``n_sessions`` of each stage, seeds from 1 up; give the medians."""
-    for comparison in COMPARISONS:
+    for comparison in (*COMPARISONS, PASSIVE):
         stage = load_stage(comparison.stage)
         sessions = [simulated(stage, seed=seed, has_quit=comparison.has_quit) for seed in range(1, n_sessions + 1)]
         yield comparison, medians(sessions)
