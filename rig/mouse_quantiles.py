@@ -37,7 +37,8 @@ Quantiles = tuple[float, float, float, float, float]
 """q10, q25, q50, q75, q90 over real sessions."""
 SESSIONS = 12
 CAPTION = """Model: medians of simulated sessions. q10 to q90: real sessions (MOUSE_FACTS B). O6 is the real mouse
-that has quit, with the spout in reach; no passive session is published, and behind a retracted spout nothing is heard."""
+that has quit, with the spout in reach; no passive session is published, and behind a retracted spout nothing is
+heard."""
 BOUT_GAP_S = 0.5
 """A longer pause ends a bout (MOUSE_FACTS B)."""
 BEGINS_DRINKING_S = 1.0
