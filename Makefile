@@ -44,7 +44,7 @@ test: lint ## Run lint, then every test but the slow ones.
 	$(BIN)/pytest -n 2 -m "not slow"
 
 soak: $(DEV) ## Run the slow tests and thousands of random sessions.
-	$(BIN)/pytest -n 2 -m slow --timeout 3000
+	$(BIN)/pytest -m slow --timeout 3000  # one after the other: some are about milliseconds
 	RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 tests/properties --timeout 3000
 
 peers: $(NPC) ## Make environments of their own for other people's readers of our files.

@@ -9,6 +9,7 @@ import getpass
 import json
 import math
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from rig.log.replay import replay as replay_log
 from rig.log.schema import LogError, to_plain
 from rig.records.camstim import CamstimError
 from rig.records.folds import Folds
-from rig.records.products import FIGURE, SUMMARY_TEXT, summarise, write_products
+from rig.records.products import FIGURE, SUMMARY_TEXT, summarise, write_products, write_products_of
 from rig.records.summary import Summary
 from rig.session.assemble import SessionPlan, folder_name, refuse_misfits
 from rig.session.control import ControlError, Request, Running, Stage, ask, running_sessions
@@ -122,7 +123,8 @@ def run(
 
 def _run_and_watch(plan: SessionPlan) -> str | None:
     """Run the session's process and show what its log says; return what went wrong, if anything."""
-    process, pipe = start_process(plan, runtime_dir=_runtime_dir())
+    process, pipe = start_process(plan, runtime_dir=_runtime_dir(), unwatched=write_products_of)
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: process.terminate())  # which stops the session now
     folds, tail = Folds(), Tail(plan.folder)
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn()
     total_s = _length_s(plan.stage)
@@ -150,6 +152,7 @@ def _run_and_watch(plan: SessionPlan) -> str | None:
             except KeyboardInterrupt:
                 progress.update(bar, description="stopping now")  # the session got the same signal
         process.join()
+    signal.signal(signal.SIGTERM, before)
     try:
         problem = pipe.recv()
     except EOFError:  # it died without a word
@@ -265,6 +268,8 @@ def _command(
     position: SpoutPosition | None = None,
 ) -> None:
     with _sentences():
+        if verb is Verb.NOTE and not text.strip():
+            raise ControlError("the note is empty; say what you saw")
         if not text.isprintable():
             raise ControlError("the text holds characters that can't be written; use plain letters on one line")
         running = _which(mouse)
@@ -455,16 +460,21 @@ def draw(
     file: Annotated[Path, typer.Option("--out", help="Where to: .svg, .png or .pdf.")] = Path("trials.svg"),
 ) -> None:
     """Draw one trial of each kind that a stage has, as the task runs it."""
-    from rig.records.exemplars import exemplars  # noqa: PLC0415 - only this command needs them
+    from rig.records.exemplars import NoExemplar, exemplars  # noqa: PLC0415 - only this command needs them
     from rig.records.figures import draw_exemplars, save_drawing  # noqa: PLC0415
 
     with _sentences():
         parameters = load_stage(stage)
         if not isinstance(parameters, StageParameters):
             raise ConfigError([Problem(stage, 0, "", "has no trials to draw")])
+        refuse_misfits(parameters, load_rig("simulated"))
         if file.suffix not in (".svg", ".png", ".pdf"):
             raise ConfigError([Problem(str(file), 0, "", "give a name that ends with .svg, .png or .pdf")])
-        save_drawing(draw_exemplars(parameters.stage, exemplars(parameters)), file)
+        try:
+            drawn = draw_exemplars(parameters.stage, exemplars(parameters))
+        except NoExemplar as error:
+            raise ConfigError([Problem(stage, 0, "", str(error))]) from error
+        save_drawing(drawn, file)
         out.print(str(file), markup=False)
 
 
@@ -500,6 +510,9 @@ def _sentences() -> Iterator[None]:
         yield
     except (ConfigError, LogError, CamstimError, DeviceError, ControlError) as error:
         err.print(str(error), markup=False)
+        raise typer.Exit(1) from error
+    except FileNotFoundError as error:
+        err.print(f"{error.filename}: there is no such file or folder; check its name", markup=False)
         raise typer.Exit(1) from error
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

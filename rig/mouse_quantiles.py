@@ -4,8 +4,8 @@ Real: quantiles over 277 published sessions of 15 mice (MOUSE_FACTS B; AllenNeur
 ``session_metrics.csv``). Counting follows that table: go and catch are completed trials, auto-rewarded ones apart;
 d-prime is log-linear over the session; latencies count from the change with the monitor's delay.
 
-No real sheet has a passive stage. Its column O6, a session in which mice hardly lick, stands for the mouse that has
-quit; there the spout was within reach, so licks, bouts and aborted trials are not zero as behind a retracted spout.
+Column O6, sessions in which mice hardly lick, stands for the mouse that has quit, with the spout within reach. No
+passive session is published; its row stands beside O6 too, but behind a retracted spout nothing is heard.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from hardware.arrays import AnyArray
-from hardware.simulated.mice import MouseKind, Temperament
+from hardware.simulated.mice import TRAINED_SESSIONS, MouseKind, Temperament
 from rig.config.files import load_rig, load_stage
 from rig.log.writer import MemoryLog
 from rig.records.folds import Folds
@@ -36,9 +36,9 @@ from stages.parameters import Stage
 Quantiles = tuple[float, float, float, float, float]
 """q10, q25, q50, q75, q90 over real sessions."""
 SESSIONS = 12
-CAPTION = """Model: medians of simulated sessions. q10 to q90: real sessions (MOUSE_FACTS B). No passive session is
-published: O6 is the real mouse that has quit, with the spout in reach; behind a retracted spout nothing is heard."""
-TRAINED_SESSIONS = 30.0
+CAPTION = """Model: medians of simulated sessions. q10 to q90: real sessions (MOUSE_FACTS B). O6 is the real mouse
+that has quit, with the spout in reach; no passive session is published, and behind a retracted spout nothing is
+heard."""
 BOUT_GAP_S = 0.5
 """A longer pause ends a bout (MOUSE_FACTS B)."""
 BEGINS_DRINKING_S = 1.0
@@ -141,9 +141,10 @@ COMPARISONS = (
     Comparison("T2", "TRAINING_2_gratings_flashed", T2),
     Comparison("T4", "TRAINING_4_images_A_training", T4),
     Comparison("O1", "OPHYS_1_images_A", O1),
-    Comparison("O2 passive / O6", "OPHYS_2_images_A_passive", O6_DISENGAGED),
     Comparison("has quit / O6", "OPHYS_1_images_A", O6_DISENGAGED, has_quit=True),
 )
+PASSIVE = Comparison("O2 passive / O6", "OPHYS_2_images_A_passive", O6_DISENGAGED)
+"""To look at beside the others: what the spout decides can't agree."""
 
 
 def figures_of(
@@ -231,7 +232,7 @@ def inside(value: float, quantiles: Quantiles) -> str:
 
 def compared(*, n_sessions: int = SESSIONS) -> Iterator[tuple[Comparison, dict[str, float]]]:
     """Run ``n_sessions`` of each stage, seeds from 1 up; give the medians."""
-    for comparison in COMPARISONS:
+    for comparison in (*COMPARISONS, PASSIVE):
         stage = load_stage(comparison.stage)
         sessions = [simulated(stage, seed=seed, has_quit=comparison.has_quit) for seed in range(1, n_sessions + 1)]
         yield comparison, medians(sessions)

@@ -13,6 +13,7 @@ passive stage its reward volume. Refused is what the task could not do, or would
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -21,6 +22,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def named_image_set(stage: str) -> str | None:
+    """Return the image set that a stage's name says, as published ones do (``OPHYS_1_images_A``); None without."""
+    found = re.search(r"_images_([^_]+)", stage)
+    return found[1] if found else None
 
 
 class Wrong(NamedTuple):
@@ -209,6 +216,14 @@ class StageParameters(_Strict):
                 "catch.probability",
                 "must be 0 when warm_up_trials is -1: a catch trial that falls inside the warm-up is not run, "
                 "so there would never be one",
+            )
+
+        named = named_image_set(self.stage)
+        if isinstance(self.stimulus, NaturalImages) and named not in (None, self.stimulus.image_set):
+            yield Wrong(
+                "stimulus.image_set",
+                f"{self.stimulus.image_set} contradicts the stage's name {self.stage}, which says set {named}: the "
+                "data file would be filed under images the mouse never saw",
             )
 
     def _of_window(self) -> Iterator[Wrong]:

@@ -1,8 +1,9 @@
 """The published acceptance rules of Visual Behavior sessions, as invariants over our own records (TASK_FACTS 11).
 
-``RULES`` holds one small function a rule; its first line says what must hold, ``published`` the rule's name in
-``visual_behavior.validation`` (``extended_trials``: 42 rules, ``core``: 8). ``LEFT_OUT`` names those that say nothing
-about our records, and why. A rule yields once for each case it met: ``None`` if the case keeps it, else what broke it.
+``RULES`` holds one small function a rule, 47 of the 50 that are published; its first line says what must hold,
+``published`` the rule's name in ``visual_behavior.validation`` (``extended_trials``: 42 rules, ``core``: 8).
+``LEFT_OUT`` names the three that say nothing about our records, and why. A rule yields once for each case it met:
+``None`` if the case keeps it, else what broke it.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class Session:
     @cached_property
     def labels(self) -> list[str]:
         """The names the tables give the stimuli."""
-        return [self.ran.live.trials._label(n) for n in range(len(self.ran.log.entries[0].event.stimuli))]
+        return [self.ran.live.trials.label_of(n) for n in range(len(self.ran.log.entries[0].event.stimuli))]
 
     @cached_property
     def changes(self) -> dict[int, Any]:

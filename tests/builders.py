@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import pytest
 
 from hardware.protocols import Command
 from hardware.simulated.mice import ModelMouse, MouseKind, ScriptedMouse
@@ -19,6 +20,7 @@ from rig.config.rig import RigConfig
 from rig.log.reader import SessionLog
 from rig.log.schema import Entry, decode
 from rig.log.writer import Log, MemoryLog
+from rig.records.camstim.reader import Recording, read_camstim
 from rig.records.folds import Folds
 from rig.session.assemble import SessionPlan, assembled
 from rig.session.control import ScriptedCommands
@@ -29,6 +31,22 @@ from stimuli.headless import RefreshTrain
 GRATINGS, IMAGES, SWEEP = "TRAINING_2_gratings_flashed", "OPHYS_1_images_A", "OPHYS_7_receptive_field_mapping"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Recorded data for tests; stands beside the checkout where there is any."""
+RECORDED_SESSION = "allen/example_stimulus.pkl.gz"
+
+
+def recorded(path: str) -> Path:
+    """A file of recorded data. Skips the test, or the module, where there are none; one that is missing alone fails."""
+    if not SHARED.is_dir():
+        pytest.skip(f"recorded data stand in {SHARED} or nowhere", allow_module_level=True)
+    file = SHARED / "real" / path
+    assert file.is_file(), f"{file} is missing from the recorded data"
+    return file
+
+
+@cache
+def recorded_session() -> Recording:
+    """The recorded camstim session of 953 trials (TASK_FACTS 10)."""
+    return read_camstim(recorded(RECORDED_SESSION))
 
 
 @cache

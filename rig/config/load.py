@@ -60,7 +60,9 @@ class ConfigError(Exception):
 
 def nearest(name: str, known: list[str]) -> str:
     """Return a sentence with the known name closest to ``name``, or all of them if few, or nothing."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    same = [candidate for candidate in known if candidate.lower() == name.lower()]
+    begun = [candidate for candidate in sorted(known) if len(name) > 2 and candidate.lower().startswith(name.lower())]
+    close = same or begun or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]}?"
     return f"known: {', '.join(sorted(known))}" if len(known) <= 20 else ""

@@ -1,7 +1,7 @@
 """One trial of each kind, run by the task itself: what a figure of a stage is drawn from.
 
-A made-up mouse licks as each kind needs; everything else (flashes, window, water, time-out, end) is what the task
-answers for the stage's own parameters, so a picture of it can't say anything else than the code does.
+A made-up mouse licks as each kind needs. Flashes, changes, water, time-outs and ends are what the task answers for the
+stage's own parameters, so a picture of it can't say anything else than the code does.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from stages.events import (
     FlashShown,
     Lick,
     Outcome,
+    RewardArmed,
+    RewardCommanded,
     RewardFired,
     ShamChange,
     TimeoutEnded,
@@ -27,15 +29,16 @@ from stages.events import (
     TrialOutcome,
     TrialStarted,
 )
-from stages.parameters import GeometricChange, StageParameters
+from stages.parameters import ExponentialChange, GeometricChange, StageParameters
 from stages.task import Task, stimuli_of
 from stimuli.spec import label
 
 REFRESH_HZ = 60.0
-ANSWER_S = 0.42
-"""Mean latency of the hits of a recorded session (TASK_FACTS 1.3)."""
-EARLY_S = 1.9
-"""After the trial's start: in the gray behind its third flash."""
+ANSWER_SHARE = 0.45
+"""Where in the response window the mouse answers: 0.42 s after the change, as the hits of a recorded session did on
+average (TASK_FACTS 1.3)."""
+MOST_MISSES = 20
+"""A stage that pays after more misses in a row is not asked for a trial paid so."""
 TOLD_S = 10.0
 """What comes after a trial is told this long."""
 LATEST_S = 4.5
@@ -43,6 +46,10 @@ LATEST_S = 4.5
 LONGEST_S = 4 * 3600.0
 """Of looking for a trial of each kind."""
 SEED = 1
+
+
+class NoExemplar(LookupError):
+    """A kind of trial that the stage should have did not come about."""
 
 
 @dataclass(slots=True)
@@ -77,6 +84,11 @@ def exemplars(stage: StageParameters) -> list[Exemplar]:
 
     Kinds: ``hit``, ``miss``, ``false alarm``, ``correct reject``, ``aborted``, ``auto-rewarded``, and ``omission``, a
     trial with a flash left out.
+
+    Raises
+    ------
+    NoExemplar
+        One of them did not come about in hours; named.
     """
     short = stage.model_copy(
         update={"gray_before_s": 0.0, "task_duration_min": LONGEST_S / 60, "omission_probability": 0.0}
@@ -84,7 +96,7 @@ def exemplars(stage: StageParameters) -> list[Exemplar]:
     found = _run(short, kinds=_kinds(stage))
     if stage.omission_probability:
         found |= _run(short.model_copy(update={"omission_probability": stage.omission_probability}), kinds=["omission"])
-    return [found[kind] for kind in (*_kinds(stage), "omission") if kind in found]
+    return list(found.values())
 
 
 def _kinds(stage: StageParameters) -> list[str]:
@@ -95,7 +107,8 @@ def _kinds(stage: StageParameters) -> list[str]:
             kinds += ["correct reject"] if stage.passive else ["false alarm", "correct reject"]
     if stage.abort_on_early_lick and not stage.passive:
         kinds.append("aborted")
-    if stage.warm_up_trials:
+    free = stage.free_reward_after_misses
+    if stage.warm_up_trials or (free is not None and free <= MOST_MISSES):
         kinds.append("auto-rewarded")
     return kinds
 
@@ -108,6 +121,8 @@ def _run(stage: StageParameters, *, kinds: list[str]) -> dict[str, Exemplar]:
     wanted = _Wanted(stage, kinds)
     story: list[tuple[float, Event]] = []
     found: dict[str, Exemplar] = {}
+    few = isinstance(stage.change, GeometricChange) and stage.change.flashes_min < 3
+    omitted_before_s = math.inf if few else 0.0  # of so few flashes before the change none may be omitted
     over: list[tuple[float, int]] = []  # trials that ended, and when what follows them has been told
     for time_s, event in _told(task, wanted):
         story.append((time_s, event))
@@ -118,7 +133,7 @@ def _run(stage: StageParameters, *, kinds: list[str]) -> dict[str, Exemplar]:
         _, trial = over.pop(0)
         exemplar = _exemplar(story, trial=trial, stage=stage, names=names)
         if exemplar is not None:
-            omits = any(s.omitted and exemplar.start_s < s.start_s < 0 for s in exemplar.shown)
+            omits = any(s.omitted and exemplar.start_s < s.start_s < omitted_before_s for s in exemplar.shown)
             kind = "omission" if omits and exemplar.kind != "auto-rewarded" else exemplar.kind
             if kind in kinds and kind not in found:
                 exemplar.kind = kind
@@ -127,7 +142,10 @@ def _run(stage: StageParameters, *, kinds: list[str]) -> dict[str, Exemplar]:
         if len(found) == len(kinds):
             break
         del story[: next(i for i, (told_s, _) in enumerate(story) if told_s > time_s - 4 * TOLD_S)]
-    return found
+    else:
+        missing = ", ".join(kind for kind in kinds if kind not in found)
+        raise NoExemplar(f"{stage.stage}: {LONGEST_S / 3600:g} hours of it held no trial of this kind: {missing}")
+    return {kind: found[kind] for kind in kinds}
 
 
 class _Wanted:
@@ -136,6 +154,9 @@ class _Wanted:
     def __init__(self, stage: StageParameters, kinds: list[str]) -> None:
         self._missing = list(kinds)
         self._earliest = stage.change.flashes_min if isinstance(stage.change, GeometricChange) else None
+        low_s, high_s = stage.response_window_s
+        self._answer_s = low_s + ANSWER_SHARE * (high_s - low_s)
+        self._early_s = _early_s(stage)
         self._start: TrialStarted | None = None
         self._licks_s: list[float] = []
 
@@ -157,10 +178,10 @@ class _Wanted:
             self._start = event
             if event.auto_rewarded or self._missing != ["aborted"] or not self._is_early(event):
                 return []
-            return [time_s + EARLY_S]
+            return [time_s + self._early_s]
         if isinstance(event, Change | ShamChange) and self._start is not None and not self._start.auto_rewarded:
             kind = "hit" if isinstance(event, Change) else "false alarm"
-            return [time_s + ANSWER_S] if kind in self._missing and self._is_early(self._start) else []
+            return [time_s + self._answer_s] if kind in self._missing and self._is_early(self._start) else []
         return [event.time_s + 0.2 + 0.15 * i for i in range(4)] if isinstance(event, RewardFired) else []
 
     def _is_early(self, start: TrialStarted) -> bool:
@@ -206,14 +227,14 @@ def _exemplar(
         window_s=stage.response_window_s if change is not None else None,
         shown=_shown(story, names=names, zero_s=zero_s, stage=stage, first=names[drawn.initial_stimulus]),
     )
+    volume_ul = {e.reward: e.volume_ul for _, e in story if isinstance(e, RewardArmed | RewardCommanded)}
     for time_s, event in story:
         match event:
             case Lick() if start_s <= event.time_s <= end_s + 0.5:
                 result.licks_s.append(event.time_s - zero_s)
             case RewardFired() if start_s <= event.time_s <= end_s:
                 result.reward_s = event.time_s - zero_s
-                auto = outcome is Outcome.AUTO_REWARDED
-                result.reward_ul = stage.auto_reward_volume_ul if auto else stage.reward_volume_ul
+                result.reward_ul = volume_ul[event.reward]
             case Aborted(trial=number) if number == trial:
                 result.timeout_s = (event.lick_time_s - zero_s, event.lick_time_s - zero_s)
             case TimeoutEnded(trial=number) if number == trial and result.timeout_s is not None:
@@ -232,11 +253,19 @@ def _shown(
         if isinstance(event, FlashShown):
             if flash_s is None and shown:
                 shown[-1].stop_s = time_s - zero_s
-            stop_s = math.inf if flash_s is None else time_s + flash_s - zero_s
+            stop_s = math.inf if event.off_refresh < 0 else event.off_refresh / REFRESH_HZ - zero_s
             shown.append(Shown(time_s - zero_s, stop_s, names[event.stimulus]))
         elif isinstance(event, FlashOmitted):
             shown.append(Shown(time_s - zero_s, time_s + (flash_s or 0.0) - zero_s, "omitted", omitted=True))
     return shown
+
+
+def _early_s(stage: StageParameters) -> float:
+    """Return when to lick too early: in the gray after a flash half-way to the first change, or half-way."""
+    if isinstance(stage.change, ExponentialChange):
+        return stage.change.earliest_s / 2
+    flash_s, gray_s = getattr(stage.presentation, "flash_s", 0.0), getattr(stage.presentation, "gray_s", 0.0)
+    return stage.change.flashes_min // 2 * (flash_s + gray_s) + flash_s + 0.3 * gray_s
 
 
 def _planned_s(change_after: int, stage: StageParameters) -> float:

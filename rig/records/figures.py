@@ -153,6 +153,7 @@ def _hatch(ax: Axes, span_s: tuple[float, float], hatch: str) -> None:
 def _raster(ax: Axes, trials: pd.DataFrame, response_window_s: tuple[float, float]) -> None:
     """Draw each completed trial's licks against its change, trials from top to bottom."""
     completed = trials[trials["change_time_s"].notna()]
+    n_aborted = int(trials["aborted"].sum())
     ax.axvspan(*response_window_s, color="0.9", zorder=0)
     ax.axvline(0, color="0.3", lw=0.8)
     for column, (outcome, (colour, marker)) in enumerate(OUTCOMES.items()):
@@ -173,7 +174,7 @@ def _raster(ax: Axes, trials: pd.DataFrame, response_window_s: tuple[float, floa
         ylim=(max(len(completed), 1) - 0.5, -0.5),
         xlabel="time from change or sham change (s)",
         ylabel="completed trial",
-        title="licks (response window shaded)",
+        title=f"licks (response window shaded); {n_aborted} aborted trials left out",
     )
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), fontsize=8, ncol=3, markerscale=1.6, frameon=False)
     if completed.empty:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,6 +103,8 @@ class PresentationsFold:
             case Change() if self.rows:
                 self.rows[-1].is_change = True
             case ShamChange() if self.rows:
+                if self.rows[-1].start_flip != entry.flip:
+                    self._go_on(entry, event.time_s)
                 self.rows[-1].is_sham_change = True
             case BlockStarted():
                 self._block = event.block
@@ -122,6 +124,20 @@ class PresentationsFold:
         table = pd.DataFrame([asdict(row) for row in self.rows], columns=list(PresentationRow.__dataclass_fields__))
         table["block"] = [str(BlockKind(block).value) for block in table["block"]]
         return table
+
+    def _go_on(self, entry: Entry, time_s: float) -> None:
+        """Begin a row of its own where a static stimulus stays what it was: that is its sham change."""
+        row = replace(
+            self.rows[-1],
+            start_flip=entry.flip,
+            start_refresh=entry.refresh,
+            start_time_s=time_s,
+            planned_refresh=entry.refresh,
+            late_refreshes=0,
+            is_change=False,
+            trial=self._trial,
+        )
+        self.rows.append(row)
 
     def _flash(self, entry: Entry, flash: int, stimulus: str, time_s: float) -> None:
         planned = self._planned

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from rig.log.reader import SessionLog
+from rig.log.reader import SessionLog, read_session
 from rig.records.folds import Folds
 from rig.records.performance import response_window_s, with_performance, with_rolling
 from rig.records.presentations import with_stops
@@ -64,6 +64,11 @@ def write_products(log: SessionLog) -> list[Path]:
     save_session_figure(figure, picture)
     picture.replace(folder / FIGURE)
     return [folder / name for name in (*texts, SYNC_FILE, FIGURE)]
+
+
+def write_products_of(folder: Path) -> list[Path]:
+    """Write all products of the session in a folder, see ``write_products``."""
+    return write_products(read_session(folder))
 
 
 def _summary(folds: Folds, log: SessionLog, *, running: bool = False) -> Summary:

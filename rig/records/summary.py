@@ -31,7 +31,7 @@ from stages.events import (
     TrialOutcome,
     TrialStarted,
 )
-from stages.metrics import d_prime, rate
+from stages.metrics import PEAK_SKIPS_TRIALS, d_prime, rate
 
 FEW_TRIALS = 10
 """A d-prime over fewer go or catch trials than this comes with a warning."""
@@ -300,7 +300,8 @@ def _trials_in_words(s: Summary) -> list[str]:
         ),
         (
             f"Hit rate {_figure(s.hit_rate)}, false-alarm rate {_figure(s.false_alarm_rate)}, "
-            f"d-prime {_figure(s.d_prime)} over the session; peak d-prime {_figure(s.peak_d_prime)}."
+            f"d-prime {_figure(s.d_prime)} over the session; peak d-prime {_figure(s.peak_d_prime)}"
+            + (f" (it takes {PEAK_SKIPS_TRIALS + 1} completed trials)." if s.peak_d_prime is None else ".")
         ),
     ]
     if s.d_prime is not None and min(s.n_go, s.n_catch) < FEW_TRIALS:

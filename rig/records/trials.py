@@ -144,8 +144,8 @@ class TrialsFold:
                 start_flip=entry.flip,
                 start_refresh=entry.refresh,
                 start_time_s=event.time_s,
-                initial_stimulus=self._label(event.initial_stimulus),
-                change_stimulus=self._label(event.change_stimulus),
+                initial_stimulus=self.label_of(event.initial_stimulus),
+                change_stimulus=self.label_of(event.change_stimulus),
                 change_after=event.change_after,
                 catch=event.catch,
                 auto_rewarded=event.auto_rewarded,
@@ -162,7 +162,8 @@ class TrialsFold:
             del row.lick_times_s[-self._n_on_flip :]
             self._loose_licks = [(entry.flip, time_s) for time_s in late]
 
-    def _label(self, index: int) -> str:
+    def label_of(self, index: int) -> str:
+        """Return the name that the table gives to one of the session's stimuli."""
         return label(self._stimuli[index]) if index < len(self._stimuli) else str(index)
 
 

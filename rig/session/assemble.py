@@ -24,6 +24,7 @@ from hardware.protocols import CommandSource, DeviceError, Identity
 from hardware.simulated.mice import (
     GRAY_IDENTITY,
     MOVIE_IDENTITY,
+    TRAINED_SESSIONS,
     ModelMouse,
     MouseKind,
     SessionParameters,
@@ -323,7 +324,7 @@ SESSIONS_BEFORE = {
     "TRAINING_4": 10,
     "TRAINING_5": 16,
     "OPHYS_0": 22,
-    "OPHYS": 27,
+    "OPHYS": TRAINED_SESSIONS,
 }
 """Sessions with water to earn before the middle session of a stage, from the medians of MOUSE_FACTS A and B."""
 
@@ -338,7 +339,7 @@ def _setting(stage: Stage) -> Setting:
         static=stage.presentation.kind == "static",
         passive=stage.passive,
         window_closes_s=stage.response_window_s[1],
-        training_sessions=before[0] if before else SESSIONS_BEFORE["OPHYS"],
+        training_sessions=before[0] if before else TRAINED_SESSIONS,
     )
 
 

@@ -27,6 +27,8 @@ PAIRED_TOGETHER = 60
 """Flips are paired with their pulses a second's worth at a time, so that a fit finds little left to do."""
 OVERDUE_S = 0.5
 """A frame pulse that has not been seen back this long after its flip is missing."""
+FIRST_JUMP_S = 8e-3
+"""Until the first fit the map hangs on one flip and its pulse, which may have come late; below half a refresh."""
 LARGEST_JUMP_S = 1e-3
 """Drift between two fits moves the map by microseconds; a millisecond means that pairs do not match."""
 
@@ -77,6 +79,7 @@ class Columns:
         self._unpaired_host_s: FloatArray = np.empty(0)
         self._pulses: IntArray = np.empty(0, np.int64)
         self._n_new = self._n_missing = self._n_extra = 0
+        self._has_fit = False
         self._pair_host_s: FloatArray = np.empty(0)
         self._pair_ticks: IntArray = np.empty(0, np.int64)
 
@@ -119,7 +122,9 @@ class Columns:
             jump_s = float(
                 np.median(self._map.seconds_of(self._pair_ticks) - self._map.session_s_of(self._pair_host_s))
             )
-            taken = n_new > 0 and abs(jump_s) <= LARGEST_JUMP_S
+            limit_s = LARGEST_JUMP_S if self._has_fit else FIRST_JUMP_S
+            taken = n_new > 0 and abs(jump_s) <= limit_s
+            self._has_fit |= taken
             residual_us = self._map.fit(host_s=self._pair_host_s, ticks=self._pair_ticks) if taken else 0.0
             return Fit(
                 n=n,

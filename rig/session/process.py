@@ -77,28 +77,37 @@ def _nobody_resumes(commands: LocalCommands) -> Observer:
     return watch
 
 
-def start_process(plan: SessionPlan, *, runtime_dir: Path) -> tuple[BaseProcess, Connection]:
+def start_process(
+    plan: SessionPlan, *, runtime_dir: Path, unwatched: Callable[[Path], object]
+) -> tuple[BaseProcess, Connection]:
     """Start a session's process; return it and the pipe on which it says how it ended.
 
-    The pipe carries ``None`` when all went well, else one sentence.
+    The pipe carries ``None`` when all went well, else one sentence. A session outlives the process that started it,
+    should that be killed or its terminal closed: commands still reach it, and at its end it does ``unwatched`` with its
+    folder, since nobody else will.
     """
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(plan, runtime_dir, sender), name=f"session {plan.label}")
+    process = context.Process(target=_child, args=(plan, runtime_dir, sender, unwatched), name=f"session {plan.label}")
     process.start()
     sender.close()
     return process, receiver
 
 
-def _child(plan: SessionPlan, runtime_dir: Path, sender: Connection) -> None:
+def _child(plan: SessionPlan, runtime_dir: Path, sender: Connection, unwatched: Callable[[Path], object]) -> None:
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal ends no session
+    problem: str | None = None
     try:
         run_plan(plan, runtime_dir=runtime_dir)
     except (ConfigError, DeviceError, LogError) as error:
-        sender.send(str(error))
+        problem = str(error)
     except OSError as error:
-        sender.send(f"{plan.folder}: {error.strerror or error}; look at the disk and the folder's permissions")
-    else:
-        sender.send(None)
+        problem = f"{plan.folder}: {error.strerror or error}; look at the disk and the folder's permissions"
+    try:
+        sender.send(problem)
+    except OSError:
+        unwatched(plan.folder)
     finally:
         sender.close()
 

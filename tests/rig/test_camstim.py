@@ -5,8 +5,12 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -15,15 +19,12 @@ from rig.records.camstim import CamstimError
 from rig.records.camstim.reader import Recording, read_camstim
 from rig.records.camstim.replay import Comparison, replay_camstim
 from stages.events import EndReason, Outcome
-from tests.builders import SHARED
-
-RECORDED = SHARED / "real" / "allen" / "example_stimulus.pkl.gz"
-needs_recording = pytest.mark.skipif(not RECORDED.exists(), reason="the recorded session is not beside the checkout")
+from tests.builders import RECORDED_SESSION, recorded, recorded_session
 
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    return read_camstim(RECORDED)
+    return recorded_session()
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,6 @@ def compared(recording: Recording) -> Comparison:
     return replay_camstim(recording)
 
 
-@needs_recording
 def test_the_recording_is_what_the_fact_sheet_says(recording: Recording) -> None:
     outcomes = [trial.outcome for trial in recording.trials]
     counts = {outcome: outcomes.count(outcome) for outcome in Outcome}
@@ -51,7 +51,6 @@ def test_the_recording_is_what_the_fact_sheet_says(recording: Recording) -> None
     assert len(recording.images) == 8
 
 
-@needs_recording
 def test_every_start_abort_change_and_end_falls_on_the_recorded_refresh(compared: Comparison) -> None:
     assert len(compared.trials) == 953
     off = compared.off_refreshes
@@ -63,7 +62,6 @@ def test_every_start_abort_change_and_end_falls_on_the_recorded_refresh(compared
     assert set(off["reward"]) <= {-1, 0, 1}
 
 
-@needs_recording
 def test_outcomes_and_rewards_agree_but_for_two_trials_with_their_reasons(compared: Comparison) -> None:
     assert {difference.trial for difference in compared.differences} == {776, 807}
     assert compared.unexplained == []
@@ -74,13 +72,60 @@ def test_outcomes_and_rewards_agree_but_for_two_trials_with_their_reasons(compar
     assert compared.ended.reason is EndReason.TIME
 
 
-@needs_recording
 def test_the_command_says_so_and_succeeds() -> None:
-    result = CliRunner().invoke(app, ["replay", "--camstim", str(RECORDED)])
+    result = CliRunner().invoke(app, ["replay", "--camstim", str(recorded(RECORDED_SESSION))])
     assert result.exit_code == 0, result.output
     assert "Trial 776" in result.output
     assert "Trial 807" in result.output
     assert "953" in result.output
+
+
+def test_what_camstim_drew_is_what_our_draws_would_allow(recording: Recording) -> None:
+    trials = recording.trials
+    drawn = [(t.change_after, t.catch, t.auto_rewarded) for t in trials]
+    given_up = Counter[int]()  # by the length of the run of equal parameters that an abort ended
+    attempts = 1
+    for (earlier, later), (before, after) in zip(pairwise(trials), pairwise(drawn), strict=True):
+        if earlier.outcome is not Outcome.ABORTED:
+            attempts = 1
+            continue
+        assert earlier.catch == later.catch, "the walk stands still while trials are aborted"
+        if before != after:
+            given_up[attempts] += 1
+        attempts = attempts + 1 if before == after else 1
+    assert given_up[6] == 86
+    assert all(length % 6 == 0 for length in given_up), "six attempts; a fresh draw may be the same again by chance"
+    assert {t.change_after for t in trials} == set(range(4, 12))
+
+
+def test_an_omitted_flash_keeps_its_place_in_the_count(recording: Recording) -> None:
+    """One flash a trial left out, as if it had been omitted: everything else stays where it was."""
+    onsets, offs = recording.onset_frames, recording.off_frames
+    left_out = [
+        int(np.searchsorted(onsets, trial.start_frame)) + 1
+        for trial in recording.trials
+        if trial.change_frame >= 0 and trial.change_after >= 5
+    ]
+    assert len(left_out) > 50
+    doctored = replace(
+        recording,
+        onset_frames=np.delete(onsets, left_out),
+        off_frames=np.delete(offs, left_out),
+        omitted_frames=onsets[left_out],
+    )
+    compared = replay_camstim(doctored)
+    assert {difference.trial for difference in compared.differences} == {776, 807}
+
+
+@pytest.mark.parametrize(
+    ("params", "what"), [({"response_window": None}, "not those of a flashed"), ({}, "lack 'periodic_flash'")]
+)
+def test_parameters_of_another_kind_of_session_are_refused(
+    recording: Recording, params: dict[str, object], what: str
+) -> None:
+    kept = {name: value for name, value in recording.params.items() if params or name != "periodic_flash"}
+    with pytest.raises(CamstimError, match=what):
+        replay_camstim(replace(recording, params={**kept, **params}))
 
 
 class _Spell:

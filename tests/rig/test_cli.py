@@ -23,10 +23,12 @@ from rig.cli import app
 from rig.config.files import shipped
 from rig.log.reader import SessionLog, read_session
 from rig.log.writer import EDGES, EVENTS, FLIPS, LogWriter
-from rig.records.products import FIGURE, PRESENTATIONS, SUMMARY_JSON, SUMMARY_TEXT, TRIALS
+from rig.records.products import FIGURE, PRESENTATIONS, SUMMARY_JSON, SUMMARY_TEXT, TRIALS, write_products_of
+from rig.records.sync_file import SYNC_FILE
 from rig.session.control import Running, running_sessions
+from rig.session.process import start_process
 from stages.events import CommandApplied, CommandReceived, CommandRefused, EndReason, Note, Verb
-from tests.builders import GRATINGS, run, stage
+from tests.builders import GRATINGS, plan, run, stage
 
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 LONG_S = 20.0
@@ -93,7 +95,7 @@ def test_a_fast_run_writes_a_folder_with_everything_and_can_be_replayed(tmp_path
     assert f"_M1_{GRATINGS}_" in session.name
     assert {path.name for path in session.iterdir()} == {
         *(EVENTS, FLIPS, EDGES),
-        *(SUMMARY_JSON, SUMMARY_TEXT, TRIALS, PRESENTATIONS, FIGURE),
+        *(SUMMARY_JSON, SUMMARY_TEXT, TRIALS, PRESENTATIONS, FIGURE, SYNC_FILE),
     }
     assert "Ended: time" in result.stdout
     assert session.name in result.stdout
@@ -351,3 +353,13 @@ def test_a_session_that_is_ended_from_outside_is_summarised_and_how_it_ended_is_
     assert len(stderr.splitlines()) == exit_code
     assert summarised in stdout
     assert running_sessions(tmp_path / "state" / "open-vision-rig" / "running") == []
+
+
+def test_a_session_whose_watcher_is_gone_makes_its_products_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "session"
+    session = plan(stage(task_duration_min=0.2), folder=folder)
+    process, pipe = start_process(session, runtime_dir=tmp_path / "running", unwatched=write_products_of)
+    pipe.close()
+    process.join(3 * LONG_S)
+    assert process.exitcode == 0
+    assert (folder / SUMMARY_TEXT).exists()

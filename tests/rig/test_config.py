@@ -94,6 +94,7 @@ ONE_PROBLEM: list[tuple[str, str, str, str, str]] = [
     ("images", "flashes_min: 4", "flashes_min: 1", "flashes_min", "change.flashes_min: must be at least 2 with omissions: the flash before a change is never omitted, and the flash a trial starts on is planned before the trial is"),
     ("images", "kind: walk ", "kind: draw\n  probability: 0.1 ", "kind: draw", "catch.kind: draw does not go with stimulus natural_images: images take their catch trials from the walk, gratings draw them"),
     ("gratings", "kind: draw\n  probability: 0.125 ", "kind: walk ", "kind: walk", "catch.kind: walk does not go with stimulus gratings: images take their catch trials from the walk, gratings draw them"),
+    ("images", "image_set: A", "image_set: B", "image_set", "stimulus.image_set: B contradicts the stage's name OPHYS_1_images_A, which says set A: the data file would be filed under images the mouse never saw"),
     ("gratings", "warm_up_trials: 5", "warm_up_trials: -1", "probability", "catch.probability: must be 0 when warm_up_trials is -1: a catch trial that falls inside the warm-up is not run, so there would never be one"),
     ("gratings", "[90, 270]", "[90, 180]", "horizontal", "stimulus.groups_deg.horizontal: 180 looks as an orientation of vertical does: the mouse could not tell them"),
     ("gratings", "[90, 270]", "[]", "horizontal", "stimulus.groups_deg.horizontal: list should have at least 1 item after validation, not 0; it is []"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +12,8 @@ from rig.cli import app
 from rig.config.files import load_stage, shipped
 from rig.records.exemplars import Exemplar, exemplars
 from rig.records.figures import draw_exemplars, save_drawing
-from stages.parameters import StageParameters
+from stages.parameters import GeometricChange, StageParameters
+from tests import builders
 from tests.builders import IMAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +62,47 @@ def test_each_kind_is_what_it_is_called() -> None:
     assert any(shown.omitted for shown in trials["omission"].shown)
     for kind in ("hit", "miss", "false alarm", "correct reject", "auto-rewarded"):
         assert (trials[kind].start_s, trials[kind].end_s) == pytest.approx((-3.0, 4.25))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"response_window_s": (0.5, 0.75)},
+        {"response_window_s": (0.15, 0.4)},
+        {"change": {"kind": "geometric", "p": 0.3, "flashes_min": 2, "flashes_max": 11}},
+        {"warm_up_trials": 0, "free_reward_after_misses": 3},
+    ],
+)
+def test_a_changed_stage_still_has_a_trial_of_each_kind(changes: dict[str, Any]) -> None:
+    kinds = ["hit", "miss", "false alarm", "correct reject", "aborted", "auto-rewarded", "omission"]
+    assert [trial.kind for trial in exemplars(builders.stage(IMAGES, **changes))] == kinds
+
+
+def test_what_the_picture_shows_is_what_the_task_did() -> None:
+    stage = builders.stage(IMAGES, presentation={"kind": "flashed", "flash_s": 0.2, "gray_s": 0.55})
+    for trial in exemplars(stage):
+        lengths = [s.stop_s - s.start_s for s in trial.shown if not s.omitted]
+        assert lengths == pytest.approx([0.2] * len(lengths))
+
+
+def test_a_stage_that_does_not_fit_the_screen_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    text = (ROOT / "configs" / "stages" / f"{IMAGES}.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(text.replace("flash_s: 0.25", "flash_s: 0.26"), encoding="utf-8")
+    result = CliRunner().invoke(app, ["draw", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "a.svg")])
+    assert result.exit_code == 1
+    assert "0.26 s is 15.600 refreshes" in " ".join(result.output.split())
+
+
+def test_the_readmes_words_on_the_picture_are_the_stages_own() -> None:
+    stage = load_stage(IMAGES)
+    assert isinstance(stage, StageParameters)
+    assert isinstance(stage.change, GeometricChange)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    count = {5: "fifth", 12: "twelfth"}
+    first, last = count[stage.change.flashes_min + 1], count[stage.change.flashes_max + 1]
+    low_ms, high_ms = (round(1000 * seconds) for seconds in stage.response_window_s)
+    assert f"comes on its {first} to {last}" in readme
+    assert f"from {low_ms} to {high_ms} ms after it" in readme
 
 
 @pytest.mark.parametrize("stage", sorted(shipped("stages")))

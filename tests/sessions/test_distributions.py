@@ -24,7 +24,7 @@ from scipy.stats import binom, binomtest, chisquare, kstest, truncexpon
 from rig.config.files import image_names
 from rig.log.schema import KINDS, Kind
 from stages.draws import geometric_probabilities
-from stages.dry import run_dry
+from stages.dry import DryMouse, run_dry
 from stages.events import (
     Aborted,
     Change,
@@ -42,8 +42,10 @@ from stages.events import (
     TrialOutcome,
     TrialStarted,
 )
+from stages.omissions import share_without_aborts
 from stages.parameters import ExponentialChange, GeometricChange, StageParameters
 from stages.task import Task, stimuli_of
+from stimuli.spec import identity
 from tests.acceptance import truncated_mean_s
 from tests.builders import GRATINGS, IMAGES, rig_config, run, stage
 
@@ -90,7 +92,7 @@ class Driven:
     """
 
     def __init__(
-        self, parameters: StageParameters, *, seed: int, mouse: Mouse, flips_s: Sequence[float] | None = None
+        self, parameters: StageParameters, *, seed: int, mouse: DryMouse, flips_s: Sequence[float] | None = None
     ) -> None:
         self.p = parameters
         stimuli = stimuli_of(parameters, image_names=image_names(parameters), refresh_hz=HZ)
@@ -138,7 +140,7 @@ class Driven:
         return [volume_ul[event.reward] for event in self.all(RewardFired)]
 
 
-def drive(name: str, *, hours: float = 1.0, seed: int = 1, mouse: Mouse | None = None, **changes: Any) -> Driven:
+def drive(name: str, *, hours: float = 1.0, seed: int = 1, mouse: DryMouse | None = None, **changes: Any) -> Driven:
     parameters = stage(name, task_duration_min=hours * 60, **changes)
     return Driven(parameters, seed=seed, mouse=mouse or Mouse())
 
@@ -281,6 +283,23 @@ def test_pairs_of_images_are_within_one_of_each_other_at_any_time(licks: str, wa
         assert n_walks >= 2, "no walk was complete"
 
 
+@pytest.mark.parametrize("name", [GRATINGS, STATIC])
+def test_a_change_of_gratings_shows_either_orientation_of_its_group_at_random(name: str, say: Any) -> None:
+    for group in ("vertical", "horizontal"):
+        shown = []
+        for session in without_aborts(name):
+            gratings = stimuli_of(session.p, image_names=[], refresh_hz=HZ)
+            changes = [gratings[started.change_stimulus] for started, _ in session.completed if not started.catch]
+            shown.append([grating for grating in changes if identity(grating) == group])
+        drawn = Counter(grating for session in shown for grating in session)
+        again = [a == b for session in shown for a, b in pairwise(session)]
+        p = binomtest(max(drawn.values()), drawn.total(), 0.5).pvalue
+        p_again = binomtest(sum(again), len(again), 0.5).pvalue
+        say(f"{group}: {sorted(drawn.values())}, p = {p:.3f}; {sum(again)} of {len(again)} as last, p = {p_again:.3f}")
+        assert len(drawn) == 2
+        assert min(p, p_again) > LEAST_P
+
+
 # --- omissions ----------------------------------------------------------------------------------------
 
 
@@ -303,23 +322,6 @@ def eligible_flashes(session: Driven) -> tuple[int, int]:
     return n, n_omitted
 
 
-def share_without_aborts(change: GeometricChange, *, probability: float, flashes_after_change: int) -> float:
-    """Return the expected share of omissions among all flashes if no trial is aborted.
-
-    From one change to the next there are ``flashes_after_change`` flashes and those up to the change flash; the
-    last two of them are always shown.
-    """
-    omitted = length = 0.0
-    for k, p_k in enumerate(geometric_probabilities(change), start=change.flashes_min):
-        n = flashes_after_change + k
-        length += p_k * n
-        last = 0.0
-        for _ in range(n - 2):
-            last = probability * (1 - last)
-            omitted += p_k * last
-    return omitted / length
-
-
 def test_5_per_cent_of_the_eligible_flashes_are_omitted_with_and_without_aborts(say: Any) -> None:
     for name, driven in (
         ("no aborts", without_aborts(IMAGES)),
@@ -337,16 +339,80 @@ def test_5_per_cent_of_the_eligible_flashes_are_omitted_with_and_without_aborts(
         assert p > LEAST_P
 
 
+def fact_sheets_share(n_protected: int) -> float:
+    """Return what TASK_FACTS 1.8 predicts, as ``stages.omissions`` explains it."""
+    drawn = {4: 74, 5: 57, 6: 34, 7: 22, 8: 12, 9: 12, 10: 7, 11: 6}  # TASK_FACTS 1.4
+    flashes = 6 + sum(k * n for k, n in drawn.items()) / sum(drawn.values())
+    return 0.05 / 1.05 * (1 - n_protected / flashes)
+
+
+def test_the_fact_sheets_shares_of_omissions_come_of_one_sessions_change_times_and_the_long_run() -> None:
+    assert [round(fact_sheets_share(n), 4) for n in (1, 2, 3)] == [0.0436, 0.0395, 0.0354]
+
+
 def test_without_aborts_the_share_of_omissions_is_the_one_the_rule_predicts(say: Any) -> None:
     driven = without_aborts(IMAGES)
     n_omitted = sum(len(session.all(FlashOmitted)) for session in driven)
     n = sum(len(session.all(FlashPlanned)) for session in driven)
     change = driven[0].p.change
     assert isinstance(change, GeometricChange)
-    expected = share_without_aborts(change, probability=0.05, flashes_after_change=6)
-    say(f"{n_omitted} of {n} flashes omitted: {n_omitted / n:.3%}; the rule predicts {expected:.3%}")
+    expected = share_without_aborts(change, probability=0.05)
+    say(
+        f"{n_omitted} of {n} flashes omitted: {n_omitted / n:.3%}; the rule predicts {expected:.3%}, "
+        f"TASK_FACTS {fact_sheets_share(2):.3%}"
+    )
     low, high = binom.interval(1 - LEAST_P, n, expected)
     assert low <= n_omitted <= high
+
+
+@dataclass
+class SpoilsChanges:
+    """Licks just before every change, so that no trial comes to it."""
+
+    flashes_before: int
+    """The last flash it lets pass: 1 is the one before the change."""
+    after_s: float
+    next_lick_s: float = math.inf
+    _change_flash: float = math.inf
+    _flash: int = -1
+
+    def sees(self, event: Event, *, time_s: float) -> None:
+        match event:
+            case FlashShown() | FlashOmitted():
+                self._flash = event.flash
+            case TrialStarted():
+                self._change_flash = self._flash + event.change_after
+            case _:
+                return
+        if self._flash == self._change_flash - self.flashes_before:
+            self.next_lick_s = time_s + self.after_s
+
+    def take_lick(self) -> float:
+        lick_s, self.next_lick_s = self.next_lick_s, math.inf
+        return lick_s
+
+
+@pytest.mark.parametrize("flashes_before", [1, 2])
+@pytest.mark.parametrize("after_s", [0.3, 0.6], ids=["the time-out is over", "within the time-out"])
+def test_an_abort_leaves_no_flash_protected(flashes_before: int, after_s: float, say: Any) -> None:
+    n = n_omitted = 0
+    for seed in range(4):
+        session = drive(IMAGES, seed=seed, mouse=SpoilsChanges(flashes_before, after_s))
+        assert {outcome for _, outcome in session.trials[:-1]} == {ABORTED}
+        omitted = {event.flash: event.omitted for event in session.all(FlashPlanned)}
+        flash = -1
+        for event in session.all(FlashShown, FlashOmitted, TrialStarted):
+            if not isinstance(event, TrialStarted):
+                flash = event.flash
+                continue
+            change = flash + event.change_after
+            freed = [f for f in range(change - flashes_before + 1, change + 1) if omitted.get(f - 1) is False]
+            n += sum(f in omitted for f in freed)
+            n_omitted += sum(omitted.get(f, False) for f in freed)
+    p = binomtest(n_omitted, n, 0.05).pvalue
+    say(f"{n_omitted} of {n} flashes omitted that an abort set free: {n_omitted / n:.2%}, p = {p:.3f}")
+    assert n > 1500
+    assert p > LEAST_P
 
 
 # --- repeats ------------------------------------------------------------------------------------------

@@ -150,6 +150,27 @@ def test_pulses_under_way_or_missing_do_not_shift_the_clock(monkeypatch: pytest.
     assert np.diff(ran.log.all_flips()["time_s"]).min() > 0.01
 
 
+def test_a_first_pulse_that_came_late_does_not_keep_the_clock_from_being_fitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = SimulatedCard.read_frame_pulses
+    first = [True]
+
+    def late_at_first(card: SimulatedCard) -> IntArray:
+        pulses = original(card).copy()
+        if first[0] and len(pulses):
+            first[0] = False
+            pulses[0] += 300_000  # 3 ms
+        return pulses
+
+    monkeypatch.setattr(SimulatedCard, "read_frame_pulses", late_at_first)
+    ran = run(stage(task_duration_min=0.5))
+    fits = ran.all(ClockFitted)
+    assert fits[-1].residual_us < 100, "the late pulse itself counts among some two thousand"
+    assert fits[-1].drift_ppm == pytest.approx(20, abs=5)
+    assert not [finding for finding in ran.all(Finding) if finding.name == "clock map"]
+
+
 @pytest.mark.parametrize("kind", list(MouseKind))
 def test_every_model_mouse_runs_in_real_time(kind: MouseKind) -> None:
     log = MemoryLog()

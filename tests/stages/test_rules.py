@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise, product
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ from stages.events import (
     TrialOutcome,
     TrialStarted,
 )
+from stages.omissions import share_without_aborts
 from stages.parameters import StageParameters
 from stages.random import RandomStreams
 from stages.rewards import Ledger, SecondRewardInTrial
@@ -338,13 +339,17 @@ def _licking_at_times(seed: int) -> Ran:
     return run(stage(IMAGES, task_duration_min=30, warm_up_trials=0), RIG, licks_s=licks_s, seed=seed)
 
 
-def test_a_mouse_that_never_licks_sees_3_98_per_cent_omissions(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mouse_that_never_licks_sees_the_share_of_omissions_that_the_rule_predicts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     runs = [hour(MouseKind.NEVER, seed) for seed in (1, 2, 3)]
     n_omitted = sum(len(ran.all(FlashOmitted)) for ran in runs)
     n = sum(len(ran.all(FlashPlanned)) for ran in runs)
+    parameters = stage(IMAGES)
+    expected = share_without_aborts(parameters.change, probability=parameters.omission_probability)
     with capsys.disabled():
-        print(f"\n  {n_omitted} of {n} flashes omitted: {n_omitted / n:.2%} (expected 3.98 %)")
-    low, high = binom.interval(0.99, n, 0.0398)
+        print(f"\n  {n_omitted} of {n} flashes omitted: {n_omitted / n:.2%} (expected {expected:.2%})")
+    low, high = binom.interval(0.99, n, expected)
     assert low <= n_omitted <= high
 
 
@@ -385,6 +390,50 @@ def test_catch_trials_inside_the_warm_up_are_consumed_not_run() -> None:
         assert not any(event.catch for event in trials[:20])
         pairs = [(event.initial_stimulus, event.change_stimulus) for event in trials[:50]]
         assert len(set(pairs)) == 50
+
+
+Pair = tuple[int, int]
+
+
+def pairs_drawn(n: int, *, seed: int, warm_up: int = 0) -> list[Pair]:
+    """The images of ``n`` completed trials, before and after the change."""
+    parameters = stage(IMAGES, warm_up_trials=warm_up)
+    stimuli = stimuli_of(parameters, image_names=image_names(parameters), refresh_hz=HZ)
+    draws = TrialDraws(parameters, stimuli=stimuli, choices=range(1, 9), refresh_hz=HZ, streams=RandomStreams(seed))
+    pairs = []
+    for _ in range(n):
+        draw = draws.next()
+        draws.changed()
+        draws.completed(rewarded=False)
+        pairs.append((draw.initial_stimulus, draw.change_stimulus))
+    return pairs
+
+
+def test_every_64_completed_trials_of_every_seed_have_a_walk_of_their_own() -> None:
+    pairs = [pairs_drawn(3 * 64, seed=seed) for seed in range(40)]
+    walks = {tuple(of_seed[n : n + 64]) for of_seed in pairs for n in (0, 64, 128)}
+    assert len(walks) == 3 * 40
+
+
+def test_a_session_begins_with_any_of_the_images_alike() -> None:
+    first = Counter(pairs_drawn(1, seed=seed)[0][0] for seed in range(400))
+    assert chisquare([first[image] for image in range(1, 9)]).pvalue > 0.001
+
+
+@pytest.mark.parametrize("n", [5, 20, 40])
+def test_a_pair_of_the_first_walk_is_run_or_consumed_by_the_warm_up_and_never_deferred(n: int) -> None:
+    n_consumed = 0
+    for seed in range(20):
+        walk = pairs_drawn(64, seed=seed)  # the same one, run from end to end where there is no warm-up
+        warmed_up = list(accumulate((a != b for a, b in walk), initial=0))
+        consumed = [pair for pair, n_go in zip(walk, warmed_up, strict=False) if pair[0] == pair[1] and n_go < n]
+        n_consumed += len(consumed)
+        run_too = pairs_drawn(2 * 64 - len(consumed), seed=seed, warm_up=n)
+        first, second = run_too[: 64 - len(consumed)], run_too[64 - len(consumed) :]
+        assert first == [pair for pair in walk if pair not in consumed]
+        assert sum(a == b for a, b in first) == 8 - len(consumed)
+        assert set(first) | set(consumed) == set(second) == set(product(range(1, 9), repeat=2))
+    assert n_consumed > 5, "hardly a self-transition fell inside the warm-up"
 
 
 def test_gratings_change_to_the_other_group_and_one_in_eight_trials_is_a_catch_trial() -> None:

@@ -16,16 +16,14 @@ import yaml
 
 from rig.config.files import image_names, load_image_set, load_stage, shipped
 from stages.parameters import SweepParameters
-from tests.builders import SHARED, SWEEP
+from tests.builders import SWEEP, recorded
 
 REGIMENS = {
     "A": "VisualBehavior_Task1A_v1.1.1",
     "B": "VisualBehavior_Task1B_v1.0.2",
     "G": "VisualBehavior_Task1G_v1.0.6",
 }
-TABLE = SHARED / "real" / "release" / "behavior_session_table.csv"
-
-pytestmark = pytest.mark.skipif(not SHARED.exists(), reason="needs the laboratory's regimens beside the checkout")
+TABLE = "release/behavior_session_table.csv"
 
 Fields = dict[str, Any]
 Regimen = dict[str, Any]
@@ -157,7 +155,7 @@ OURS: dict[str, Callable[[str], Any]] = {
 
 @cache
 def regimen(task: str) -> dict[str, Regimen]:
-    text = (SHARED / "real" / "regimens" / f"{REGIMENS[task]}.yml").read_text(encoding="utf-8")
+    text = recorded(f"regimens/{REGIMENS[task]}.yml").read_text(encoding="utf-8")
     return {name: stage["parameters"] for name, stage in yaml.safe_load(text)["stages"].items()}
 
 
@@ -185,7 +183,7 @@ def expected_of(stage: Regimen) -> Fields:
 
 
 def stages_of(task: str) -> list[str]:
-    return [name for name in regimen(task) if name != SWEEP] if SHARED.exists() else []
+    return [name for name in regimen(task) if name != SWEEP]
 
 
 @pytest.mark.parametrize(("task", "name"), [(task, name) for task in REGIMENS for name in stages_of(task)])
@@ -224,7 +222,7 @@ OTHER_REGIMEN = {"TRAINING_4_images_A_handoff_ready", "TRAINING_4_images_A_hando
 
 
 def test_every_session_type_of_the_release_can_be_asked_for() -> None:
-    with TABLE.open(encoding="utf-8", newline="") as file:
+    with recorded(TABLE).open(encoding="utf-8", newline="") as file:
         types = {row["session_type"] for row in csv.DictReader(file)}
     assert len(types) == 41
     assert types >= OTHER_REGIMEN

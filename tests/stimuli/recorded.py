@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import gzip
-import pickle
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import pytest
 
 from hardware.arrays import FloatArray, IntArray
 from stimuli.headless import BLOCK_REFRESHES, Behaviour, RefreshTrain
-from tests.builders import SHARED
+from tests.builders import recorded_session
 
-RECORDING = SHARED / "real" / "allen" / "example_stimulus.pkl.gz"
 PERIOD_MS = 16.681
 """The recorded monitor's refresh, 59.95 Hz (TASK_FACTS 1.3): its intervals are whole multiples of it."""
 
 
 @cache
 def intervals_ms() -> FloatArray:
-    """Return the recorded session's intervals between flips, shape (270071,); skips where it is not at hand."""
-    if not RECORDING.is_file():
-        pytest.skip(f"{RECORDING} is not at hand: the recorded session stands beside the checkout or nowhere")
-    with gzip.open(RECORDING) as file:
-        recorded = pickle.load(file, encoding="latin1")
-    return np.asarray(recorded["items"]["behavior"]["intervalsms"], float)
+    """Return the recorded session's intervals between flips, shape (270071,)."""
+    return np.diff(flip_times_s()) * 1000
 
 
 def flip_times_s() -> FloatArray:
     """Return when the recorded session flipped, from 0 on."""
-    return np.concatenate([[0.0], np.cumsum(intervals_ms())]) / 1000
+    return recorded_session().frame_times_s
 
 
 def true_refreshes() -> IntArray:

@@ -12,7 +12,7 @@ times throughout, but for the distance run, which counts from the first flip.
 """
 
 from hardware.simulated.mice.kinds import MouseKind, Setting, make_mouse
-from hardware.simulated.mice.parameters import SessionParameters, Temperament
+from hardware.simulated.mice.parameters import TRAINED_SESSIONS, SessionParameters, Temperament
 from hardware.simulated.mice.protocol import GRAY_IDENTITY, MOVIE_IDENTITY, ModelMouse
 from hardware.simulated.mice.simple import ScriptedMouse
 from hardware.simulated.mice.stochastic import StochasticMouse
@@ -20,6 +20,7 @@ from hardware.simulated.mice.stochastic import StochasticMouse
 __all__ = [
     "GRAY_IDENTITY",
     "MOVIE_IDENTITY",
+    "TRAINED_SESSIONS",
     "ModelMouse",
     "MouseKind",
     "ScriptedMouse",

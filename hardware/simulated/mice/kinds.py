@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from hardware.simulated.mice.parameters import SessionParameters, Temperament
+from hardware.simulated.mice.parameters import TRAINED_SESSIONS, SessionParameters, Temperament
 from hardware.simulated.mice.protocol import ModelMouse
 from hardware.simulated.mice.simple import AlwaysMouse, LateMouse, NeverMouse, PerfectMouse
 from hardware.simulated.mice.stochastic import StochasticMouse
@@ -46,7 +46,7 @@ class Setting:
     passive: bool = False
     """The spout is away and the mouse has drunk before (TASK_FACTS 2)."""
     window_closes_s: float = 0.75
-    training_sessions: float = 26.0
+    training_sessions: float = TRAINED_SESSIONS
     """Sessions in which the mouse could earn water before this one."""
 
 

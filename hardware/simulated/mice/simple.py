@@ -8,12 +8,15 @@ import math
 import numpy as np
 
 from hardware.arrays import FloatArray
+from hardware.simulated.mice.parameters import (
+    DRINK_LICKS,
+    LICK_INTERVAL_S,
+    LICK_INTERVAL_SD_S,
+    LONGEST_LICK_S,
+    SHORTEST_LICK_S,
+)
 from hardware.simulated.mice.protocol import CONTACT_S, GRAY_IDENTITY, MOVIE_IDENTITY, SHORTEST_INTERVAL_S
 
-BOUT_INTERVAL_S = 0.15
-"""Between licks of a drinking bout: 0.15 +- 0.02 s (MOUSE_FACTS E, parameter 10)."""
-BOUT_LICKS = 11
-"""Licks after a reward (MOUSE_FACTS E, parameter 10)."""
 REACTION_S = 0.42
 """Mean time from change to first lick (TASK_FACTS 1.3: 0.419 s in the recorded session)."""
 REACTION_SD_S = 0.05
@@ -90,7 +93,8 @@ class PerfectMouse(_Mouse):
 
     def drink(self, *, host_s: float) -> None:
         """Lick the drop up."""
-        intervals_s = np.clip(self._rng.normal(BOUT_INTERVAL_S, 0.02, BOUT_LICKS), 0.09, 0.25)
+        intervals_s = self._rng.normal(LICK_INTERVAL_S, LICK_INTERVAL_SD_S, round(DRINK_LICKS))
+        intervals_s = np.clip(intervals_s, SHORTEST_LICK_S, LONGEST_LICK_S)
         for lick_s in (host_s + np.cumsum(intervals_s)).tolist():
             self._will_lick(lick_s)
 

@@ -14,15 +14,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from hardware.arrays import FloatArray
-from hardware.simulated.mice.parameters import SessionParameters
+from hardware.simulated.mice.parameters import (
+    LICK_INTERVAL_S,
+    LICK_INTERVAL_SD_S,
+    LONGEST_LICK_S,
+    SHORTEST_LICK_S,
+    SessionParameters,
+)
 from hardware.simulated.mice.protocol import CONTACT_S, GRAY_IDENTITY, MOVIE_IDENTITY
 from hardware.simulated.mice.running import Running
 
 CYCLE_S = 0.75
-LICK_INTERVAL_S, LICK_INTERVAL_SD_S = 0.15, 0.02
-"""MOUSE_FACTS E, parameter 10."""
-SHORTEST_LICK_S, LONGEST_LICK_S = 0.09, 0.25
-"""No mouse licked faster than every 0.083 s (MOUSE_FACTS C)."""
 IN_BOUT_S = 0.5
 """A mouse that has licked this recently is at the spout."""
 NOTICED, NOTICED_QUIT = 0.9, 0.1

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hardware.arrays import FloatArray, IntArray
+from hardware.arrays import AnyArray, FloatArray, IntArray
 from rig.records.camstim import CamstimError
 from stages.events import Outcome
 from stages.metrics import TrialColumns
@@ -28,6 +28,8 @@ _LET_IN = {  # all that the published session asks for
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
 }
+NEAR_FRAMES = 3
+"""An omission logged this near a drawn frame was none, as AllenSDK takes it."""
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -83,6 +85,8 @@ class Recording:
     """Shape (m,): the first frame of each flash."""
     off_frames: IntArray = field(repr=False)
     """Shape (m,): the first gray frame after it."""
+    omitted_frames: IntArray = field(repr=False)
+    """Shape (k,): where a flash would have begun that was left out."""
     first_image: str
     trials: list[RecordedTrial] = field(repr=False)
     last_end_frame: int
@@ -142,6 +146,7 @@ def read_camstim(path: Path) -> Recording:
         shown = np.asarray(images["draw_log"], np.int8)
         edges = np.diff(shown, prepend=np.int8(0), append=np.int8(0))
         params = {**behavior["config"]["DoC"], **behavior["cl_params"], **behavior["params"]}
+        onsets = np.flatnonzero(edges == 1)
         trials = [_trial(logged) for logged in behavior["trial_log"]]
         fingerprint = behavior.get("items", {}).get("fingerprint", {})
         return Recording(
@@ -150,8 +155,9 @@ def read_camstim(path: Path) -> Recording:
             params=params,
             frame_times_s=np.concatenate([[0.0], np.cumsum(intervals_ms)]) / 1000.0,
             lick_frames=np.asarray(behavior["lick_sensors"][0]["lick_events"], np.int64),
-            onset_frames=np.flatnonzero(edges == 1),
+            onset_frames=onsets,
             off_frames=np.flatnonzero(edges == -1),
+            omitted_frames=_omitted(behavior.get("omitted_flash_frame_log", {}), shown),
             first_image=str(images["set_log"][0][1]),
             trials=trials,
             last_end_frame=int(fingerprint.get("starting_frame", trials[-1].end_frame)),
@@ -163,6 +169,15 @@ def read_camstim(path: Path) -> Recording:
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         what = f"{type(error).__name__}: {error}"
         raise CamstimError(f"{path}: has not the parts of a camstim session with flashed images ({what})") from error
+
+
+def _omitted(log: dict[str, list[int]], shown: AnyArray) -> IntArray:
+    """Return the frames of omitted flashes, without the entries of flashes that were shown after all (TASK_FACTS 5)."""
+    frames = np.unique(np.array([frame for frames in log.values() for frame in frames], np.int64))
+    drawn = np.flatnonzero(shown)
+    nearest = np.searchsorted(drawn, frames - NEAR_FRAMES)
+    near = np.append(drawn, np.iinfo(np.int64).max)[nearest] <= frames + NEAR_FRAMES
+    return frames[~near]
 
 
 def _trial(logged: dict[str, Any]) -> RecordedTrial:

@@ -7,13 +7,13 @@ Fed in: what camstim drew for each attempt, its flash onsets and offsets, its li
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from hardware.arrays import IntArray
+from hardware.arrays import AnyArray, IntArray
 from rig.records.camstim import CamstimError
 from rig.records.camstim.reader import RecordedTrial, Recording
 from stages.draws import TrialDraw
@@ -35,7 +35,7 @@ from stages.events import (
 from stages.flashes import FlashedStimulus, TaskStimulus
 from stages.metrics import MONITOR_DELAY_S, SessionPerformance, session_performance
 from stages.omissions import Omissions
-from stages.parameters import StageParameters
+from stages.parameters import StageParameters, named_image_set
 from stages.rewards import Ledger
 from stages.task import At, Task, stimuli_of
 from stages.trial import NEVER, TrialAutomaton, TrialRules
@@ -46,7 +46,8 @@ REFRESH_HZ = 60.0
 LICK_LATENCY_S = 0.02
 """camstim closes its window 0.770 s after the change, not 0.750 (TASK_FACTS 1.3): it looks once a flip."""
 FLASH_TO_START_S = 0.4e-3
-"""Within a camstim frame its flash came on by now and its trial had still to begin (see ``_timeout_ends``)."""
+"""Within a camstim frame its flash came on by now and its trial had still to begin: between the 0.6 ms and the 0.2 ms
+of ``_timeout_ends``, which two trials of one session show."""
 TOLERANCE_REFRESHES = 1
 
 
@@ -86,7 +87,10 @@ class Comparison:
     ended: SessionEnded | None
 
     def performances(self) -> tuple[SessionPerformance, SessionPerformance]:
-        """Return camstim's session and ours by AllenSDK's measures, with its monitor's delay."""
+        """Return camstim's session and ours by AllenSDK's measures, with its monitor's delay.
+
+        Ours are our outcomes and volumes at camstim's times.
+        """
         ours = self.recording.columns(
             outcomes=[trial.outcome for trial in self.trials],
             volumes_ul=[trial.reward_volume_ul for trial in self.trials],
@@ -120,8 +124,10 @@ class Comparison:
                 for what, counts in self.off_refreshes.items()
             ),
         ]
-        if not self.differences:
-            lines.append("No trial differs.")
+        differ = {difference.trial for difference in self.differences}
+        n_trials = max(len(self.recording.trials), len(self.trials))
+        verdict = "none without a known reason" if not self.unexplained else f"{len(self.unexplained)} WITHOUT REASON"
+        lines.append(f"{n_trials - len(differ)} of {n_trials} trials agree; {len(differ)} differ, {verdict}.")
         lines += [
             f"Trial {d.trial}, {d.what}: camstim {d.camstim}, ours {d.ours}; {d.reason or 'NO REASON KNOWN'}."
             for d in self.differences
@@ -184,12 +190,7 @@ class _RecordedDraws:
         self.current_stimulus = index_of[recording.first_image]
         self._next = 0
         shown = self.current_stimulus
-        targets = _targets(recording.trials)
-        attempt = 0
-        previous: RecordedTrial | None = None
-        for trial, target in zip(recording.trials, targets, strict=True):
-            again = previous is not None and previous.outcome is Outcome.ABORTED and _drawn(previous) == _drawn(trial)
-            attempt = attempt + 1 if again and attempt < int(recording.params["failure_repeats"]) else 0
+        for trial, target in zip(recording.trials, _targets(recording.trials), strict=True):
             changes_to = shown if trial.catch or not target else index_of[target]
             self._draws.append(
                 TrialDraw(
@@ -198,12 +199,11 @@ class _RecordedDraws:
                     auto_rewarded=trial.auto_rewarded,
                     initial_stimulus=shown,
                     change_stimulus=changes_to,
-                    attempt=attempt,
+                    attempt=0,  # fed in, not counted
                 )
             )
             if trial.change_frame >= 0:
                 shown = changes_to
-            previous = trial
 
     def next(self) -> TrialDraw:
         """Return the next recorded attempt; after the last one, the last again."""
@@ -222,6 +222,17 @@ class _RecordedDraws:
         """Recorded: nothing follows from it."""
 
 
+class _RecordedOmissions(Omissions):
+    """Which of the flashes camstim left out, one after the other."""
+
+    def __init__(self, omitted: Sequence[bool]) -> None:
+        super().__init__(probability=0.0, rng=np.random.default_rng(0))
+        self._omitted = iter(omitted)
+
+    def draw(self, *, is_change: bool, next_is_change: bool) -> bool:
+        return next(self._omitted, False)
+
+
 class _RecordedTimeouts(TrialAutomaton):
     """The automaton, with the ends of its time-outs as camstim logged them."""
 
@@ -232,10 +243,6 @@ class _RecordedTimeouts(TrialAutomaton):
     def timeout_ends(self) -> int:
         number = self.state.number
         return self._ends[number] if number < len(self._ends) else super().timeout_ends()
-
-
-def _drawn(trial: RecordedTrial) -> tuple[int, bool, bool]:
-    return trial.change_after, trial.catch, trial.auto_rewarded
 
 
 def _targets(trials: list[RecordedTrial]) -> list[str]:
@@ -253,16 +260,27 @@ def _task(recording: Recording, refreshes: IntArray) -> Task:
     stage = _stage(recording, refreshes)
     stimuli = stimuli_of(stage, image_names=recording.images, refresh_hz=REFRESH_HZ)
     index_of = {label(stimulus): index for index, stimulus in enumerate(stimuli)}
-    onsets = refreshes[recording.onset_frames - 1] + 1  # the refresh a flip was made for: a drop makes it late
-    offs = refreshes[recording.off_frames - 1] + 1
+    frames, off_frames, omitted = _flashes(recording)
+    onsets = refreshes[frames - 1] + 1  # the refresh a flip was made for: a drop makes it late
+    offs = refreshes[off_frames - 1] + 1
     ends = [int(refreshes[frame]) if frame >= 0 else NEVER for frame in _timeout_ends(recording)]
 
     def parts(rules: TrialRules, ledger: Ledger) -> tuple[TrialAutomaton, TaskStimulus]:
         trial = _RecordedTimeouts(rules, draws=_RecordedDraws(recording, index_of), ledger=ledger, ends=ends)
-        never = Omissions(probability=0.0, rng=np.random.default_rng(0))
-        return trial, FlashedStimulus(lay=lambda _: _RecordedGrid(onsets, offs), omissions=never, trial=trial)
+        omissions = _RecordedOmissions(omitted.tolist())
+        return trial, FlashedStimulus(lay=lambda _: _RecordedGrid(onsets, offs), omissions=omissions, trial=trial)
 
     return Task(stage, stimuli=stimuli, refresh_hz=REFRESH_HZ, seed=0, lick_latency_s=LICK_LATENCY_S, parts=parts)
+
+
+def _flashes(recording: Recording) -> tuple[IntArray, IntArray, AnyArray]:
+    """Return begin, end and whether it was left out, of each flash in order; an omitted one is as long as most."""
+    usual = int(np.median(recording.off_frames - recording.onset_frames))
+    frames = np.concatenate([recording.onset_frames, recording.omitted_frames])
+    offs = np.concatenate([recording.off_frames, recording.omitted_frames + usual])
+    omitted = np.arange(len(frames)) >= len(recording.onset_frames)
+    order = np.argsort(frames, kind="stable")
+    return frames[order], offs[order], omitted[order]
 
 
 def _timeout_ends(recording: Recording) -> list[int]:
@@ -275,7 +293,7 @@ def _timeout_ends(recording: Recording) -> list[int]:
     times_s = recording.frame_times_s
     starts = np.array([trial.start_frame for trial in recording.trials])
     lead_s = np.array([trial.start_clock_s for trial in recording.trials]) - times_s[starts]  # the clocks drift
-    onsets = set(recording.onset_frames.tolist())
+    onsets = set(_flashes(recording)[0].tolist())
     ends = []
     for trial in recording.trials:
         frame = trial.timeout_end_frame
@@ -288,40 +306,47 @@ def _timeout_ends(recording: Recording) -> list[int]:
 
 def _stage(recording: Recording, refreshes: IntArray) -> StageParameters:
     """Return the stage as camstim ran it, its gray as long as it was and nothing after the task."""
+    try:
+        return StageParameters.model_validate(_stage_fields(recording, refreshes))
+    except KeyError as error:
+        raise CamstimError(f"its parameters lack {error}: only flashed sessions of this task are run again") from error
+    except (TypeError, ValueError) as error:
+        raise CamstimError(f"its parameters are not those of a flashed session of this task: {error}") from error
+
+
+def _stage_fields(recording: Recording, refreshes: IntArray) -> dict[str, Any]:
     p = recording.params
     low_s, high_s = p["response_window"]
-    return StageParameters.model_validate(
-        {
-            "stage": recording.stage,
-            "stimulus": {"kind": "natural_images", "image_set": "recorded"},
-            "presentation": {"kind": "flashed", "flash_s": p["periodic_flash"][0], "gray_s": p["periodic_flash"][1]},
-            "change": {
-                "kind": "geometric",
-                "p": p["change_time_scale"],
-                "flashes_min": p["change_flashes_min"],
-                "flashes_max": p["change_flashes_max"] - 1,  # camstim's excludes it
-            },
-            "catch": {"kind": "walk"},
-            "response_window_s": (low_s, high_s),
-            "abort_on_early_lick": p["abort_on_early_response"],
-            "timeout_s": p["timeout_duration"],
-            "max_repeats_after_abort": p["failure_repeats"],
-            "after_window_s": p["end_after_response_sec"],
-            "reward_volume_ul": p["reward_volume"] * 1000,
-            "auto_reward_volume_ul": p["auto_reward_vol"] * 1000,
-            "auto_reward_delay_s": p["auto_reward_delay"],
-            "warm_up_trials": p["warm_up_trials"],
-            "free_reward_after_misses": p["free_reward_trials"],
-            "volume_limit_ul": p["volume_limit"] * 1000,
-            "omission_probability": 0.0,
-            "passive": False,
-            "imaging": False,
-            "gray_before_s": (int(refreshes[recording.onset_frames[0] - 1]) + 1) / REFRESH_HZ,
-            "task_duration_min": p["max_task_duration_min"],
-            "gray_after_s": 0.0,
-            "movie": None,
-        }
-    )
+    return {
+        "stage": recording.stage,
+        "stimulus": {"kind": "natural_images", "image_set": named_image_set(recording.stage) or "recorded"},
+        "presentation": {"kind": "flashed", "flash_s": p["periodic_flash"][0], "gray_s": p["periodic_flash"][1]},
+        "change": {
+            "kind": "geometric",
+            "p": p["change_time_scale"],
+            "flashes_min": p["change_flashes_min"],
+            "flashes_max": p["change_flashes_max"] - 1,  # camstim's excludes it
+        },
+        "catch": {"kind": "walk"},
+        "response_window_s": (low_s, high_s),
+        "abort_on_early_lick": p["abort_on_early_response"],
+        "timeout_s": p["timeout_duration"],
+        "max_repeats_after_abort": p["failure_repeats"],
+        "after_window_s": p["end_after_response_sec"],
+        "reward_volume_ul": p["reward_volume"] * 1000,
+        "auto_reward_volume_ul": p["auto_reward_vol"] * 1000,
+        "auto_reward_delay_s": p["auto_reward_delay"],
+        "warm_up_trials": p["warm_up_trials"],
+        "free_reward_after_misses": p["free_reward_trials"],
+        "volume_limit_ul": p["volume_limit"] * 1000,
+        "omission_probability": 0.0,
+        "passive": False,
+        "imaging": False,
+        "gray_before_s": (int(refreshes[recording.onset_frames[0] - 1]) + 1) / REFRESH_HZ,
+        "task_duration_min": p["max_task_duration_min"],
+        "gray_after_s": 0.0,
+        "movie": None,
+    }
 
 
 def _run(task: Task, recording: Recording, refreshes: IntArray) -> tuple[list[OurTrial], SessionEnded | None]:
@@ -386,7 +411,7 @@ def _off_refreshes(recorded: list[RecordedTrial], ours: list[OurTrial], refreshe
 def _differences(recording: Recording, ours: list[OurTrial], refreshes: IntArray) -> list[Difference]:
     differences = []
     for number, (theirs, mine) in enumerate(zip(recording.trials, ours, strict=False)):
-        reason = _reason(recording, theirs)
+        reason = _reason(recording, theirs, mine)
         if theirs.outcome is not mine.outcome:
             differences.append(Difference(number, "outcome", theirs.outcome.value, mine.outcome.value, reason))
         paid_ul = sum(volume_ul for _, volume_ul in theirs.rewards)
@@ -405,7 +430,7 @@ def _differences(recording: Recording, ours: list[OurTrial], refreshes: IntArray
     return differences
 
 
-def _reason(recording: Recording, theirs: RecordedTrial) -> str:
+def _reason(recording: Recording, theirs: RecordedTrial, mine: OurTrial) -> str:
     """Return why an outcome may differ, where a rule of ours is meant to."""
     low_s, high_s = recording.params["response_window"]
     times_s = recording.frame_times_s
@@ -414,16 +439,16 @@ def _reason(recording: Recording, theirs: RecordedTrial) -> str:
     latencies_s = [
         float(times_s[f] - times_s[theirs.change_frame]) for f in theirs.lick_frames if f >= theirs.change_frame
     ]
-    if theirs.outcome is Outcome.FALSE_ALARM and latencies_s and latencies_s[0] < low_s:
+    became = (theirs.outcome, mine.outcome)
+    if became == (Outcome.FALSE_ALARM, Outcome.CORRECT_REJECT) and latencies_s and latencies_s[0] < low_s:
         return (
             f"camstim counts a lick {latencies_s[0]:.4f} s after the sham change as a false alarm; "
             f"before {low_s:g} s a lick neither aborts nor answers"
         )
-    if theirs.outcome is Outcome.HIT and latencies_s and not any(low_s <= s <= high_s for s in latencies_s):
-        return (
-            f"camstim paid a lick {theirs.answer_s:.4f} s after the change by its own clock; "
-            f"the window closes at {high_s:g} s"
-        )
+    late_s = [s for s in latencies_s if s > high_s]
+    in_window = any(low_s <= s <= high_s for s in latencies_s)
+    if became == (Outcome.HIT, Outcome.MISS) and late_s and not in_window and mine.reward_volume_ul == 0:
+        return f"camstim paid a lick {late_s[0]:.4f} s after the change; the window closes at {high_s:g} s"
     return ""
 
 
