@@ -163,11 +163,8 @@ def _judge_clock(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
         )
     if not fits:  # a call was so late that pulses and flips didn't fit: the log must say so
         assert any(finding.name == "clock map" for finding in failed)
-    elif fits[-1].residual_us < GOOD_RESIDUAL_US:
+    elif fits[-1].residual_us < GOOD_RESIDUAL_US:  # calls over gRPC take milliseconds; a worse fit tells no drift
         assert fits[-1].drift_ppm == pytest.approx(DRIFT_PPM, abs=10)
-    else:
-        fitted_s = fits[-1].n / 60
-        assert abs(fits[-1].drift_ppm - DRIFT_PPM) < 10 + 6 * fits[-1].residual_us / fitted_s
 
 
 @pytest.mark.filterwarnings("ignore:Task of name")  # nidaqmx's, of a task that a pulled card can't be asked to clear
