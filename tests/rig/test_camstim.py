@@ -80,6 +80,17 @@ def test_the_command_says_so_and_succeeds() -> None:
     assert "953" in result.output
 
 
+def test_the_command_fails_at_a_difference_without_a_known_reason(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shifted = recording.trials[2]
+    doctored = replace(recording, trials=[*recording.trials[:2], replace(shifted, outcome=Outcome.MISS)])
+    monkeypatch.setattr("rig.records.camstim.reader.read_camstim", lambda _: doctored)
+    result = CliRunner().invoke(app, ["replay", "--camstim", "any.pkl"])
+    assert result.exit_code == 1
+    assert "NO REASON KNOWN" in result.output
+
+
 def test_what_camstim_drew_is_what_our_draws_would_allow(recording: Recording) -> None:
     trials = recording.trials
     drawn = [(t.change_after, t.catch, t.auto_rewarded) for t in trials]

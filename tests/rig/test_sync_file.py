@@ -17,9 +17,7 @@ from rig.log.schema import EDGE_DTYPE
 from rig.log.writer import EVENTS, LogWriter
 from rig.records.products import write_products
 from rig.records.sync_file import SAMPLES_PER_S, SYNC_FILE, sync_data, write_sync_file
-from tests.builders import SHARED, rig_config, run, stage
-
-REAL = SHARED / "real" / "allen" / "sync.h5"
+from tests.builders import recorded, rig_config, run, stage
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +51,8 @@ def test_it_holds_every_edge_of_every_line_to_ten_microseconds(log: SessionLog) 
 
 
 def test_its_header_has_the_fields_and_types_of_a_real_one(log: SessionLog) -> None:
-    if not REAL.exists():
-        pytest.skip("the real sync file is not beside the checkout")
     _, meta = opened(log)
-    with h5py.File(REAL) as file:
+    with h5py.File(recorded("allen/sync.h5")) as file:
         real = ast.literal_eval(file["meta"][()].decode())
         assert file["data"].dtype == np.uint32
         assert file["data"].ndim == 2

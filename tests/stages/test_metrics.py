@@ -30,7 +30,7 @@ from stages.metrics import (
     session_performance,
     trial_count_corrected,
 )
-from tests.builders import SHARED
+from tests.builders import recorded
 from tests.stages.recorded_trials import recorded_trials
 
 HIT, MISS, FALSE_ALARM, CORRECT_REJECT, AUTO_REWARDED, ABORTED, INCOMPLETE = Outcome
@@ -115,9 +115,7 @@ def test_the_recorded_session_advances_by_the_peak_the_curriculum_saw() -> None:
 
 
 def test_published_sessions_have_the_log_linear_d_prime() -> None:
-    if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is not at hand: recorded data stand beside the checkout or nowhere")
-    with (SHARED / "real" / "release" / "session_metrics.csv").open(encoding="utf-8", newline="") as file:
+    with recorded("release/session_metrics.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["n_go"]]
     assert len(rows) == 280
     for row in rows:

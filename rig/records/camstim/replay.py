@@ -205,18 +205,21 @@ class _RecordedDraws:
             if trial.change_frame >= 0:
                 shown = changes_to
 
+    @property
+    def _present(self) -> TrialDraw:
+        return self._draws[min(self._next, len(self._draws)) - 1]
+
     def next(self) -> TrialDraw:
         """Return the next recorded attempt; after the last one, the last again."""
-        draw = self._draws[min(self._next, len(self._draws) - 1)]
         self._next += 1
-        return draw
+        return self._present
 
     def aborted(self) -> None:
         """Recorded: nothing follows from it."""
 
     def changed(self) -> None:
         """Show the new image from now on."""
-        self.current_stimulus = self._draws[self._next - 1].change_stimulus
+        self.current_stimulus = self._present.change_stimulus
 
     def completed(self, *, rewarded: bool) -> None:
         """Recorded: nothing follows from it."""
