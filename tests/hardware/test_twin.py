@@ -717,6 +717,42 @@ def test_stuck_nets_and_cut_wires(rig: Rig) -> None:
     assert bench.level("port0/line3")
 
 
+def test_a_line_chatters_until_it_is_mended(rig: Rig) -> None:
+    bench, now_s = rig.bench, rig.bench.now_s()
+    bench.fault("chatter", net="PFI0", hz=100.0, at_s=now_s + 0.5)
+    bench.advance(now_s + 1.5001)
+    changes = bench.scope("PFI0")
+    assert len(changes) == 201
+    assert {after - before for (before, _), (after, _) in itertools.pairwise(changes)} == {500_000}
+    bench.clear_faults()
+    bench.advance(now_s + 2.0)
+    assert len(bench.scope("PFI0")) == 201
+
+
+def test_swapped_wires_take_their_levels_along(rig: Rig) -> None:
+    bench, now_s = rig.bench, rig.bench.now_s()
+    bench.wire("port1/line4", "port0/line1")
+    bench.set_line("port1/line4", True)
+    bench.fault("swapped", one="port0/line1", other="port0/line2", at_s=now_s + 0.5)
+    assert [bench.level(f"port0/line{n}") for n in (1, 2)] == [True, False]
+    bench.advance(now_s + 1.0)
+    assert [bench.level(f"port0/line{n}") for n in (1, 2)] == [False, True]
+    bench.set_line("port1/line4", False)
+    assert [bench.level(f"port0/line{n}") for n in (1, 2)] == [False, False]
+
+
+def test_samples_are_lost_from_the_time_on_that_was_asked_for(rig: Rig) -> None:
+    di, now_s = rig.changes(), rig.bench.now_s()
+    di.start()
+    rig.bench.fault("overflow", at_s=now_s + 0.5)
+    rig.bench.set_line("port0/line0", True)
+    assert words(di) == [1]
+    rig.bench.advance(now_s + 1.0)
+    assert di.in_stream.change_detect_overflowed
+    with pytest.raises(DaqReadError, match="-200279"):
+        words(di, 1)
+
+
 def test_an_unplugged_card_is_gone_from_its_time_on(rig: Rig) -> None:
     di = rig.changes()
     di.start()

@@ -112,6 +112,10 @@ class TwinBench:
         """Put a voltage at an analog input from now on, or a line through points (host time, volts)."""
         self._ask("analog", channel=channel, volts=volts)
 
+    def n_tasks(self) -> int:
+        """Return how many tasks clients hold."""
+        return int(self._ask("n_tasks"))
+
     # --- the mouse ----------------------------------------------------------------------------------
 
     def mouse(
@@ -172,10 +176,11 @@ class TwinBench:
     def fault(self, name: str, **args: Any) -> None:  # noqa: ANN401
         """Break something; ``at_s`` where it is taken is a host time, now without it.
 
-        ``unplugged(at_s)``, ``overflow()``, ``late_answers(seconds)``, ``error(rpc, code, times=1)``,
+        ``unplugged(at_s)``, ``overflow(at_s)``, ``late_answers(seconds, at_s)``, ``error(rpc, code, times=1)``,
         ``lag(digital_s, counter_s)``, ``merge_ci(within_s=10e-6)``, ``start_latency(seconds)``,
         ``watchdog_missing()``, ``change_detection_missing(lines)``, ``wheel_frozen(at_s)``,
-        ``stuck(net, level, at_s)``, ``cut(source, target, at_s)``.
+        ``stuck(net, level, at_s)``, ``chatter(net, hz, at_s)``, ``cut(source, target, at_s)``,
+        ``swapped(one, other, at_s)``, two wires exchanged at the card's end.
         """
         self._ask("fault", name=name, args=args)
 

@@ -17,11 +17,11 @@ from hardware.clock import CardClock, HostClock, VirtualClock
 from hardware.simulated.mice import ModelMouse, MouseKind, ScriptedMouse, Setting, make_mouse
 from hardware.simulated.twin.analog import Piecewise
 from hardware.simulated.twin.bench import BENCH_SERVICE
-from hardware.simulated.twin.inputs import DigitalInput, InputEngine
 from hardware.simulated.twin.model import Card, ticks_in
 from hardware.simulated.twin.mouse import MouseAtCard, WheelSignal, WheelSupply
 from hardware.simulated.twin.servicer import Servicer
 
+FASTEST_CHATTER_HZ = 10_000.0
 SLACK_TICKS = 100
 """An edge for right now may be asked for this late, since calls that change lines take a tick each."""
 
@@ -46,6 +46,7 @@ class Desk:
             "wire": self._wire,
             "scope": self._scope,
             "analog": self._analog,
+            "n_tasks": lambda: len(servicer.tasks),
             "mouse": self._put_mouse,
             "see": self._see,
             "spout": self._spout,
@@ -219,6 +220,8 @@ class Desk:
             "change_detection_missing": self._change_detection_missing,
             "wheel_frozen": self._wheel_frozen,
             "stuck": self._stuck,
+            "chatter": self._chatter,
+            "swapped": self._swapped,
             "cut": self._cut,
         }
         if name not in faults:
@@ -228,16 +231,11 @@ class Desk:
     def _unplugged(self, at_s: float | None = None) -> None:
         self._card.faults.unplugged_ticks = self._at(at_s)
 
-    def _overflow(self) -> None:
-        for task in self._servicer.tasks.values():
-            engine = task.maybe_engine
-            if isinstance(engine, InputEngine):
-                engine.overflowed = True
-            if isinstance(engine, DigitalInput):
-                engine.detection_overflowed = True
+    def _overflow(self, at_s: float | None = None) -> None:
+        self._card.faults.overflow_ticks = self._at(at_s)
 
-    def _late_answers(self, seconds: float) -> None:
-        self._card.faults.late_answer_s = seconds
+    def _late_answers(self, seconds: float, at_s: float | None = None) -> None:
+        self._card.faults.late_answer_s, self._card.faults.late_ticks = seconds, self._at(at_s)
 
     def _error(self, rpc: str, code: int, times: int = 1) -> None:
         if code >= 0:
@@ -267,6 +265,14 @@ class Desk:
 
     def _stuck(self, net: str, level: bool, at_s: float | None = None) -> None:
         self._card.at(self._at(at_s), lambda: self._card.stick(net, level=level))
+
+    def _chatter(self, net: str, hz: float, at_s: float | None = None) -> None:
+        if not 0 < hz <= FASTEST_CHATTER_HZ:
+            raise ValueError(f"a line chatters at up to {FASTEST_CHATTER_HZ:g} Hz, not at {hz:g}")
+        self._card.at(self._at(at_s), lambda: self._card.chatter(net, hz=hz))
+
+    def _swapped(self, one: str, other: str, at_s: float | None = None) -> None:
+        self._card.at(self._at(at_s), lambda: self._card.swap(one, other))
 
     def _cut(self, source: str, target: str, at_s: float | None = None) -> None:
         self._card.at(self._at(at_s), lambda: self._card.cut(source, target))

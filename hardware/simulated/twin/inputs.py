@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import deque
 
@@ -20,7 +21,7 @@ DEFAULT_SOURCE_PFI = (8, 3, 0, 5)
 COUNTER_MODULUS = 1 << 32
 
 
-class InputEngine(Engine):
+class InputEngine(Engine, ABC):
     """An acquisition into a buffer; the buffer overflows when more is unread than it holds."""
 
     def __init__(self, card: Card) -> None:
@@ -29,8 +30,13 @@ class InputEngine(Engine):
         self.samples_per_channel = 0
         self.rate_hz = 0.0
         self.buffer_size: int | None = None
-        self.overflowed = False
         self.n_read = 0
+        self._overwritten = False
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether samples were lost: more were unread than the buffer holds, or it was asked for as a fault."""
+        return self._overwritten or (self.buffered and self.card.now >= self.card.faults.overflow_ticks)
 
     @property
     def buffered(self) -> bool:
@@ -47,15 +53,15 @@ class InputEngine(Engine):
         default = next((size for rate_hz, size in steps if self.rate_hz <= rate_hz), 1_000_000)
         return max(default, self.samples_per_channel)
 
+    @abstractmethod
     def total(self) -> int:
         """Return how many samples per channel have been acquired and can be seen."""
-        raise NotImplementedError
 
     def available(self) -> int:
         """Return how many samples per channel can be read now; raise if some were lost."""
         n = self.total() - self.n_read
         if n > self.capacity() and self.mode == CONTINUOUS:
-            self.overflowed = True
+            self._overwritten = True
         if self.overflowed:
             raise CardError(Code.SAMPLES_OVERWRITTEN, "Samples were overwritten in the buffer before they were read")
         return n
@@ -66,7 +72,7 @@ class InputEngine(Engine):
 
     def start(self) -> None:
         """Begin with an empty buffer."""
-        self.overflowed = False
+        self._overwritten = False
         self.n_read = 0
 
     def done(self) -> bool:
@@ -81,8 +87,11 @@ class SampledOnEvents(InputEngine):
         super().__init__(card)
         self._samples: deque[tuple[int, int]] = deque()
         self._n = 0
-        self.detection_overflowed = False
-        """Changes came faster than the card could store them; an asked fault only."""
+
+    @property
+    def detection_overflowed(self) -> bool:
+        """Whether changes came faster than the card could store them; an asked fault only."""
+        return self.card.now >= self.card.faults.overflow_ticks
 
     def lag_ticks(self) -> int:
         """Return how long after its event a sample becomes readable."""
@@ -100,7 +109,7 @@ class SampledOnEvents(InputEngine):
             return
         self._n += 1
         if len(self._samples) >= self.capacity():
-            self.overflowed = True
+            self._overwritten = True
         if not self.overflowed:
             self._samples.append((self.card.now, word))
 

@@ -62,6 +62,8 @@ class Faults:
     """What is wrong with the card; ticks are the card's."""
 
     unplugged_ticks: int = NEVER
+    overflow_ticks: int = NEVER
+    """From here on samples are lost, of every acquisition."""
     digital_lag_ticks: int = 0
     """Change samples become readable this long after the change."""
     counter_lag_ticks: int = 0
@@ -69,6 +71,8 @@ class Faults:
     """Of change events at most this far apart the counter latches the first only (NIDAQ_NOTES 8.1)."""
     start_latency_s: float = 0.0
     late_answer_s: float = 0.0
+    """What every answer waits before it is given, from ``late_ticks`` on."""
+    late_ticks: int = 0
     watchdog_missing: bool = False
     no_change_detection: frozenset[str] = frozenset()
     """Lines without change detection."""
@@ -103,6 +107,8 @@ class Card:
         self.watchdog_expired = False
         self._held: set[str] = set()  # pins that the watchdog keeps
         self._stuck: dict[str, bool] = {}
+        self._swapped: dict[str, str] = {}
+        self._chattering: set[str] = set()
         self._levels = dict.fromkeys(pins.LINES, False)
         self._word = self._word_before = 0
         self._watchers: dict[str, list[Watcher]] = defaultdict(list)
@@ -166,6 +172,7 @@ class Card:
 
     def drive(self, pin: str, *, level: bool) -> None:
         """Give a pin a level from outside; wires pass it on, watchers are told at once."""
+        pin = self._swapped.get(pin, pin)
         level = self._stuck.get(pin, level)
         if self._levels[pin] == level:
             return
@@ -214,10 +221,33 @@ class Card:
         self._stuck[self.resolve(net)] = level
         self.drive(self.resolve(net), level=level)
 
+    def swap(self, one: str, other: str) -> None:
+        """Exchange two wires at the card's end: what was led to one pin comes to the other, and back."""
+        first, second = self.resolve(one), self.resolve(other)
+        levels = self._levels[first], self._levels[second]
+        self._swapped |= {first: second, second: first}
+        self.drive(first, level=levels[0])
+        self.drive(second, level=levels[1])
+
+    def chatter(self, net: str, *, hz: float) -> None:
+        """Let a net go up and down at a rate until it is mended."""
+        pin = self.resolve(net)
+        self._chattering.add(pin)
+        half = ticks_in(0.5 / hz)
+
+        def toggle() -> None:
+            if pin in self._chattering:
+                self.drive(pin, level=not self._levels[pin])
+                self.at(self.now + half, toggle)
+
+        toggle()
+
     def mend(self) -> None:
         """Undo cuts, stuck nets and all other faults."""
         self._cut.clear()
         self._stuck.clear()
+        self._swapped.clear()
+        self._chattering.clear()
         self.faults = Faults()
         self.analog.thaw()
 

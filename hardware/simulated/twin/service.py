@@ -117,7 +117,7 @@ class Service:
         def handle(request: Message, context: grpc.ServicerContext) -> Message:
             try:
                 with self.call() as card:
-                    late_s = card.faults.late_answer_s
+                    late_s = card.faults.late_answer_s if card.now >= card.faults.late_ticks else 0.0
                     try:
                         self._fail_if_asked(name)
                     except CardError:
