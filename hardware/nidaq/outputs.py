@@ -25,6 +25,9 @@ from hardware.protocols import DeviceError, Identity
 PULSE_WIDTH_S = 0.004
 ECHO_LIMIT_S = 0.5
 """A frame pulse that is not back this soon has no wire to come back on."""
+UNSEEN_S = 0.7
+UNSEEN_PULSES = 10
+"""When so many frame pulses in so long a time were not seen back, though edges are being read, their wire is off."""
 ALIGN_INTERVAL_S = (5.0, 15.0)
 """Alignment pulses come at random intervals, so that a stretch of them fits in one place only."""
 ALIGN_WIDTH_S = 0.01
@@ -53,10 +56,13 @@ class NidaqOutputs:
         self._frame_lock = threading.Lock()
         self._frame_low = False
         self._raise_at_s = math.inf
+        self._n_unseen = 0
+        self._unseen_since_s = math.inf
         self._running = False
         self._align_high = False
         self._next_align_s = math.inf
         self._error: DeviceError | None = None
+        edges.watch((Line.VSYNC_STIM,), self._seen)
         edges.attend(self)
 
     # --- Device -------------------------------------------------------------------------------------
@@ -132,6 +138,9 @@ class NidaqOutputs:
             self._edges.time.pulsed(before_s=before_s, after_s=after_s)
             self._frame_low = True
             self._raise_at_s = after_s + PULSE_WIDTH_S
+            self._n_unseen += 1
+            if self._n_unseen == 1:
+                self._unseen_since_s = after_s
 
     def flips_made(self, *, host_s: FloatArray) -> None:
         """See ``SyncOutputs.flips_made``: each had its pulse already; says here what went wrong elsewhere."""
@@ -157,7 +166,13 @@ class NidaqOutputs:
         """See ``Service.before_edges``."""
 
     def serve(self, *, host_s: float) -> None:
-        """Raise the frame line when its pulse is over; give alignment pulses."""
+        """Raise the frame line when its pulse is over; give alignment pulses; miss frame pulses."""
+        if self._n_unseen >= UNSEEN_PULSES and host_s - self._unseen_since_s > UNSEEN_S and self._edges.lost is None:
+            self._error = DeviceError(
+                device=self.name,
+                what=f"frame pulses have not been seen back for {host_s - self._unseen_since_s:.1f} s",
+                remedy="check the frame-pulse line and its echo",
+            )
         if self._identity is None or self._connection.gone is not None or host_s < self.due_s():
             return
         try:
@@ -169,6 +184,10 @@ class NidaqOutputs:
         except DeviceError as error:
             self._error = error
             self._raise_at_s = self._next_align_s = math.inf
+
+    def _seen(self, *, ticks: int, changed: int, state: int) -> None:
+        """Take note of a frame pulse that was seen back; see ``EdgeWatcher``."""
+        self._n_unseen, self._unseen_since_s = 0, math.inf
 
     def due_s(self) -> float:
         """See ``Service.due_s``."""
