@@ -32,5 +32,7 @@ class Line(IntEnum):
         return self.name.lower()
 
 
+MOST_LICKS_PER_S = 25
+"""Mice lick seven times a second, in bursts up to twelve; a lick line that rises more often is no tongue's."""
 IDLE_STATE = Line.VSYNC_STIM.mask
 """The state word before a session's first edge: frame pulses fall from high, everything else is low."""

@@ -15,11 +15,15 @@ from hardware.arrays import FloatArray
 from hardware.calibration import ValveCalibration
 from hardware.clock import TICKS_PER_S
 from hardware.events import Finding, Verdict
-from hardware.lines import Line
+from hardware.lines import MOST_LICKS_PER_S, Line
 from hardware.nidaq.connection import CardConfig, pin_of
 from hardware.protocols import DeviceError, Identity, PulseOutcome, PulseReport, RewardValve
 
 SUPPLY_V = (4.0, 5.5)
+LARGEST_ERROR_US = 10.0
+"""By how much the echo of a pulse may differ from what was asked for, with a wire between them and nothing else."""
+LICKS_TOGETHER = 3
+"""So many rises of the lick line may be licks however short the time."""
 LIVE_V = 1e-5
 """A converter's own noise is larger: a signal that spreads less is not connected, or frozen."""
 
@@ -107,10 +111,15 @@ def check_valve(
     calibration: ValveCalibration,
     state: int,
     tells_output: bool,
+    n_licks: int,
+    listened_s: float,
     watchdog_s: float | None,
     watchdog_error: DeviceError | None,
 ) -> list[Finding]:
-    """Name calibration, echo line at rest, read-back and watchdog. ``state`` is the level of all lines."""
+    """Name calibration, echo line at rest, lick line quiet, read-back and watchdog.
+
+    ``state`` is the level of all lines, ``n_licks`` how often the lick line has risen in ``listened_s``.
+    """
     c = calibration
     figure = f"{c.volume_min_ul:g} to {c.volume_max_ul:g} uL, measured {c.measured_on}"
     findings = [Finding(name="valve calibration", verdict=Verdict.PASS, figure=figure)]
@@ -123,6 +132,10 @@ def check_valve(
             remedy="close the water; check the valve's driver and the echo's wire" if high else "",
         )
     )
+    if n_licks > LICKS_TOGETHER + MOST_LICKS_PER_S * listened_s:
+        remedy = "check the sensor's threshold, its cable and its ground: each rise may be paid"
+        figure = f"the lick line has risen {n_licks} times in {listened_s:.1f} s"
+        findings.append(Finding(name="lick line", verdict=Verdict.FAIL, figure=figure, remedy=remedy))
     if not tells_output:
         findings.append(
             Finding(
@@ -185,12 +198,13 @@ def loopback(valve: RewardValve, *, echo_is_high: Callable[[], bool], volume_ul:
             elif report.outcome is PulseOutcome.FAILED:
                 failed.append(report.why)
     worst_us = max((abs(open_s - asked_s) for open_s in opened_s), default=0.0) * 1e6
+    good = len(opened_s) == n and worst_us < LARGEST_ERROR_US
     findings = [
         Finding(
             name="valve pulses",
-            verdict=Verdict.PASS if len(opened_s) == n and worst_us < 10.0 else Verdict.FAIL,
-            figure=f"{len(opened_s)} of {n}, worst {worst_us:.2f} us off; {'; '.join(failed[:3])}",
-            remedy="compare with the counter's output on an oscilloscope",
+            verdict=Verdict.PASS if good else Verdict.FAIL,
+            figure="; ".join([f"{len(opened_s)} of {n}, worst {worst_us:.2f} us off", *failed[:3]]),
+            remedy="" if good else "compare with the counter's output on an oscilloscope",
         )
     ]
     valve.pulse(reward=n, volume_ul=volume_ul)
@@ -203,7 +217,7 @@ def loopback(valve: RewardValve, *, echo_is_high: Callable[[], bool], volume_ul:
             name="valve stopped in mid pulse",
             verdict=Verdict.FAIL if stuck else Verdict.PASS,
             figure="still high 50 ms later" if stuck else "low",
-            remedy="the counter doesn't go to its idle level when stopped: don't use this card for the valve",
+            remedy="use another card for the valve: a counter that is stopped must be at rest" if stuck else "",
         )
     )
     return findings

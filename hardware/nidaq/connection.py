@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -29,6 +30,11 @@ SLOW_CALLS_S = 10.0
 SLOW_CALLS = ("SelfTestDevice", "ResetDevice")
 GONE_S = 0.05
 """What a call may take once the server is known to be gone: closing twenty tasks must not take twenty seconds."""
+LATE_CALL_S = 0.05
+"""A server that takes so long for a call without waiting is late: a frame pulse would come three refreshes late."""
+LATE_FOR_S = 0.5
+LATE_CALLS = 6
+"""More than there are threads that call: one stall of the computer can't make as many one after the other."""
 RECONNECT_MS = {"initial": 100, "min": 100, "max": 500}
 """Back-off of a lost gRPC channel; the library's own grows to minutes."""
 
@@ -43,8 +49,8 @@ class CardConfig:
     device: str = "Dev1"
     address: str | None = None
     """``host:port`` of a gRPC device server; None for the driver of this computer."""
-    deadline_s: float = 1.0
-    """What a gRPC call may take beyond its own waiting."""
+    deadline_s: float = 0.8
+    """What a gRPC call may take beyond its own waiting; a server that froze is named within a second."""
     lines: Mapping[Line, int] = field(default_factory=lambda: {line: int(line) for line in Line})
     """The line of port 0 that each signal comes in on."""
     edge_counter: str = "ctr1"
@@ -183,6 +189,10 @@ _BY_STATUS: dict[str, _Meaning] = {
     "UNIMPLEMENTED": _Meaning(
         "the device server doesn't know a call", "install a newer NI gRPC Device Server on that computer"
     ),
+    "ALREADY_EXISTS": _Meaning("a task of this name is running on the server", "end the other session first"),
+}
+
+_WITHOUT_DRIVER: dict[str, _Meaning] = {
     "DaqNotFoundError": _Meaning(
         "the NI-DAQmx driver is not installed on this computer",
         "install NI-DAQmx, or name the address of a device server in the rig's file",
@@ -191,12 +201,43 @@ _BY_STATUS: dict[str, _Meaning] = {
         "NI-DAQmx doesn't exist for this computer",
         "name the address of a device server in the rig's file",
     ),
-    "ALREADY_EXISTS": _Meaning("a task of this name is running on the server", "end the other session first"),
 }
+"""What the library raises, by class, where there is no driver to ask."""
 
 
-def _deadline_channel(grpc: Untyped, address: str, limit_s: Callable[[], float]) -> Untyped:
-    """Return a gRPC channel whose every call ends, ``limit_s()`` after its own time."""
+class Pace:
+    """Tells a server that answers late all the time from one that was held up once."""
+
+    def __init__(self) -> None:
+        self._since_s = 0.0
+        self._n_late = 0
+        self._slowest_s = 0.0
+
+    def answered(self, *, took_s: float, now_s: float) -> None:
+        """Take note of a call that has returned."""
+        if took_s < LATE_CALL_S:
+            self._n_late = 0
+            return
+        if not self._n_late:
+            self._since_s, self._slowest_s = now_s - took_s, 0.0
+        self._n_late += 1
+        self._slowest_s = max(self._slowest_s, took_s)
+
+    def take(self, *, now_s: float) -> DeviceError | None:
+        """Return that the server is late, and count anew; None while it is not."""
+        n, lasted_s = self._n_late, now_s - self._since_s
+        if n < LATE_CALLS or lasted_s < LATE_FOR_S:
+            return None
+        self._n_late = 0
+        return DeviceError(
+            device="card",
+            what=f"the device server answers late: {n} calls one after the other took up to {self._slowest_s:.2f} s",
+            remedy="look what its computer and the network are busy with, or put the card into this computer",
+        )
+
+
+def _deadline_channel(grpc: Untyped, address: str, limit_s: Callable[[], float], pace: Pace) -> Untyped:
+    """Return a gRPC channel whose every call ends, ``limit_s()`` after its own time, and tells how long it took."""
 
     class Details(NamedTuple):
         method: str
@@ -221,7 +262,11 @@ def _deadline_channel(grpc: Untyped, address: str, limit_s: Callable[[], float])
                 details.wait_for_ready,
                 details.compression,
             )
-            return continuation(ending, request)
+            begun_s = time.perf_counter()
+            answer = continuation(ending, request)
+            now_s = time.perf_counter()
+            pace.answered(took_s=now_s - begun_s - own_s, now_s=now_s)
+            return answer
 
     options = [(f"grpc.{name}_reconnect_backoff_ms", value) for name, value in RECONNECT_MS.items()]
     return grpc.intercept_channel(grpc.insecure_channel(address, options=options), Deadline())
@@ -245,6 +290,7 @@ class Connection:
         self._tasks: list[Untyped] = []
         self._gone: DeviceError | None = None
         self._server_gone = False
+        self._pace = Pace()
         self._lock = threading.Lock()
         self._n = 0
         self._tag = uuid4().hex[:8]  # a device server serves several clients
@@ -276,7 +322,7 @@ class Connection:
                 if self.config.address is not None:
                     import grpc  # noqa: PLC0415
 
-                    self._channel = _deadline_channel(grpc, self.config.address, self._limit_s)
+                    self._channel = _deadline_channel(grpc, self.config.address, self._limit_s, self._pace)
             except ImportError as error:
                 raise DeviceError(
                     device="card",
@@ -300,9 +346,21 @@ class Connection:
 
     # --- tasks --------------------------------------------------------------------------------------
 
+    def take_late(self) -> DeviceError | None:
+        """Return, about twice a second for as long as it is so, that the device server answers late."""
+        return self._pace.take(now_s=time.perf_counter())
+
     def task(self, name: str) -> Untyped:
-        """Return a new task, called so and made unique."""
+        """Return a new task, called so and made unique.
+
+        Raises
+        ------
+        DeviceError
+            The device server answers too late for a session; this is found out while tasks are made.
+        """
         ni = self._library()
+        if (late := self.take_late()) is not None:
+            raise late
         with self._lock:
             self._n += 1
             full_name = f"rig_{name}_{self._n}_{self._tag}"
@@ -374,9 +432,10 @@ class Connection:
         code = getattr(error, "error_code", None)
         if code is not None:
             known, label = _BY_CODE.get(code), f"NI-DAQmx {code}"
-        else:
-            status = getattr(getattr(error, "rpc_code", None), "name", type(error).__name__)
-            known, label = _BY_STATUS.get(status), f"gRPC {status}" if status in _BY_STATUS else status
+        elif (rpc := getattr(error, "rpc_code", None)) is not None:
+            known, label = _BY_STATUS.get(rpc.name), f"gRPC {rpc.name}"
+        elif (known := _WITHOUT_DRIVER.get(label := type(error).__name__)) is not None:
+            return DeviceError(device=device, what=known.what, remedy=known.remedy)
         text = " ".join(str(error).split("\n\n")[0].split())
         text = text.removeprefix(f"StatusCode.{label.removeprefix('gRPC ')}: ")
         if known is None:
@@ -407,8 +466,10 @@ class Connection:
 
     def _clear(self, task: Untyped) -> None:
         """Clear a task, whatever state it is in; one that a dead server held is at least forgotten here."""
-        with contextlib.suppress(Exception):
+        try:
             task.close()
+        except Exception:  # noqa: BLE001 - whatever the driver says, the other tasks are cleared too
+            task._handle = None  # noqa: SLF001 - a watchdog keeps it and would warn of it when it is collected
 
 
 _READERS = {

@@ -100,10 +100,17 @@ class _Pulse:
     rose_ticks: int = -1
     closed: bool = False
     """Whether it was ended before its time."""
+    on_lick_line: bool = False
+    """Whether the lick line was high for just as long, and the echo's line was not."""
 
     def ends_ticks(self) -> int:
         started = self.rose_ticks if self.rose_ticks >= 0 else self.started_ticks
         return started + round(self.open_s * TICKS_PER_S)
+
+
+def _is_as_long(open_s: float, asked_s: float) -> bool:
+    """Return whether a line was high for as long as the valve was to be open."""
+    return abs(open_s - asked_s) <= max(ECHO_TOLERANCE_S, ECHO_TOLERANCE * asked_s)
 
 
 class NidaqValve:
@@ -158,6 +165,9 @@ class NidaqValve:
         self._leaving: int | None = None
         self._leaving_s = 0.0
         self._set_open_s = 0.0
+        self._lick_rose_ticks = -1
+        self._n_licks = 0
+        self._opened_s = 0.0
         self.tells_output = True
         """Whether the driver tells the level of the counter's output."""
         config = connection.config
@@ -206,6 +216,7 @@ class NidaqValve:
             self.close()
             raise
         self._error = None
+        self._n_licks, self._opened_s = 0, self._clock.now_s()
         self._identity = Identity(
             device=self.name,
             model=f"counter {config.valve_counter} on {config.valve_terminal}, paths {' and '.join(self._paths)}",
@@ -219,6 +230,8 @@ class NidaqValve:
             calibration=self.calibration,
             state=self._edges.state,
             tells_output=self.tells_output,
+            n_licks=self._n_licks,
+            listened_s=self._clock.now_s() - self._opened_s,
             watchdog_s=watchdog.timeout_s if watchdog is not None else None,
             watchdog_error=watchdog.error if watchdog is not None else None,
         )
@@ -288,6 +301,7 @@ class NidaqValve:
         error, self._error = self._error, None
         if error is None and self.watchdog is not None:
             error = self.watchdog.take_error()
+        error = error or self._connection.take_late()
         if error is not None:
             raise error
         return ()
@@ -420,7 +434,10 @@ class NidaqValve:
             try:
                 with self._connection.calls(self.name):
                     if changed & state & Line.LICK_SENSOR.mask:
+                        self._n_licks, self._lick_rose_ticks = self._n_licks + 1, ticks
                         self._lick(ticks)
+                    elif changed & Line.LICK_SENSOR.mask:
+                        self._tongue_leaves(ticks)
                     if changed & Line.REWARD_ECHO.mask:
                         self._echo(ticks, rising=bool(state & Line.REWARD_ECHO.mask))
             except DeviceError as error:
@@ -446,6 +463,12 @@ class NidaqValve:
             return
         if self._leaving is None:
             self._start(_Pulse(armed.reward, armed.open_s, "software", ticks, lick_ticks=ticks))
+
+    def _tongue_leaves(self, ticks: int) -> None:
+        """Look whether it was a tongue: a contact just as long as the pulse under way may be the pulse itself."""
+        pulse = self._pending
+        if pulse is not None and self._lick_rose_ticks >= pulse.started_ticks - round(CUT_S * TICKS_PER_S):
+            pulse.on_lick_line |= _is_as_long((ticks - self._lick_rose_ticks) / TICKS_PER_S, pulse.open_s)
 
     def _is_open_at(self, ticks: int) -> bool:
         """Return whether the valve is open at a lick, which then spends nothing; make the counter ready if not."""
@@ -476,7 +499,7 @@ class NidaqValve:
         if open_s < CUT_S < pulse.open_s and not pulse.closed:  # the card's, taken back while it fired
             self.n_cut += 1
             pulse.rose_ticks = -1
-        elif abs(open_s - pulse.open_s) <= max(ECHO_TOLERANCE_S, ECHO_TOLERANCE * pulse.open_s):
+        elif _is_as_long(open_s, pulse.open_s):
             self._pending = None
             if self._running is pulse and self._task.is_task_done():  # before the report, which may be answered at once
                 self._rest(pulse)
@@ -545,7 +568,8 @@ class NidaqValve:
                 self._rest(running)
         if pending is not None and now_ticks > pending.ends_ticks() + ECHO_LIMIT_S * TICKS_PER_S:
             closed = "; it was closed before its time" if pending.closed else ""
-            self._fail(pending, f"the valve was opened but its echo did not come back{closed}")
+            swapped = ", and the lick line rose for as long: the two may be swapped" if pending.on_lick_line else ""
+            self._fail(pending, f"the valve was opened but its echo did not come back{swapped}{closed}")
 
     # --- waiting on the card ------------------------------------------------------------------------------
 

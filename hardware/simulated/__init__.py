@@ -10,4 +10,6 @@ refresh. Each fault that the controller handles can be asked for by ``Faults``.
     ``spout``    the spout's stage
     ``imaging``  microscope and cameras
     ``mice``     the model mice
+    ``faults``   what can be asked for to go wrong
+    ``twin``     a card of its own kind: a device server in another process, for the code in ``hardware.nidaq``
 """

@@ -157,6 +157,24 @@ class FaultsConfig(_Strict):
     valve_silent_s: float | None = Field(default=None, ge=0)
     device_gone_s: float | None = Field(default=None, ge=0)
     spout_stuck: bool = False
+    lick_line_chatters_s: float | None = Field(default=None, ge=0, description="twin only")
+    lick_and_echo_swapped_s: float | None = Field(default=None, ge=0, description="twin only")
+    frame_and_running_swapped_s: float | None = Field(default=None, ge=0, description="twin only")
+    buffer_overflows_s: float | None = Field(default=None, ge=0, description="twin only")
+    answers_late_s: float | None = Field(default=None, ge=0, description="twin only")
+
+    def of_a_twin(self) -> list[str]:
+        """Return the faults asked for that only a twin has."""
+        return [name for name in TWIN_FAULTS if getattr(self, name) is not None]
+
+
+TWIN_FAULTS = (
+    "lick_line_chatters_s",
+    "lick_and_echo_swapped_s",
+    "frame_and_running_swapped_s",
+    "buffer_overflows_s",
+    "answers_late_s",
+)
 
 
 POLICY_DEVICES = ("card", "valve", "lick_sensor", "encoder", "spout", "log", "microscope", "cameras")
@@ -196,6 +214,8 @@ class RigConfig(_Strict):
     @model_validator(mode="after")
     def _fits_card(self) -> Self:
         if not isinstance(self.card, NidaqCardConfig):
+            if asked := self.faults.of_a_twin():
+                raise Contradictions([Wrong(f"faults.{name}", "can be asked for on a twin only") for name in asked])
             return self
         problems: list[Wrong] = []
         if "software" not in self.valve.paths:

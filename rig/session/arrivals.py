@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hardware.clock import ClockMap
+from hardware.clock import TICKS_PER_S, ClockMap
 from hardware.protocols import Command, DeviceError, PulseOutcome, PulseReport
 from rig.session.devices import Devices
 from rig.session.monitors import LickLineMonitor, SpoutMonitor
@@ -66,6 +66,7 @@ class Arrivals:
                 hear(inputs)
             except DeviceError as error:
                 self._faults.name(error, inputs, time_s=time_s)
+        inputs += self._lick_line.tick(now_ticks=self._map.ticks(time_s), ticks_per_s=TICKS_PER_S, time_s=time_s)
         inputs += [_received(command) for command in self._devices.commands.poll()]
 
     def _hear_edges(self, inputs: list[InputEvent]) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import queue
-import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -56,6 +54,11 @@ GATHER_LAG_S = 0.02
 """A refresh and some: until then the loop has read every lick."""
 NO_TWIN_ADDRESS = "127.0.0.1:0"
 JOIN_S = 2.0
+CHATTER_HZ = 200.0
+LATE_ANSWER_S = 0.06
+"""What a twin's line or server does when its fault is asked for."""
+TWINS_MOUSE = "mouse at the twin"
+"""Named as a device is; no policy knows it, so it ends no session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,18 +214,20 @@ def on_card(
             if twin is None:
                 twin = stack.enter_context(_new_twin(card, drift_ppm=card.twin.drift_ppm, seed=seed))
             wired = card.wired(address=twin.address)
-            _wire(twin.bench, card)
             at_twin = stack.enter_context(_AtTwin(twin.bench, card, config.faults))
-            twin.bench.mouse(
-                mouse.kind.value,
-                mouse.seed,
-                clock.now_s(),
-                card.lick_terminal,
-                valve=card.valve_terminal,
-                wheel=(card.signal_channel, card.supply_channel),
-                setting=dataclasses.asdict(mouse.setting),
-            )
-            twin.bench.spout(at_mouse=False)
+            with _bench_calls():
+                stack.enter_context(twin.bench.lease())  # what a session that was killed had taken, the next one can
+                _wire(twin.bench, card)
+                twin.bench.mouse(
+                    mouse.kind.value,
+                    mouse.seed,
+                    clock.now_s(),
+                    card.lick_terminal,
+                    valve=card.valve_terminal,
+                    wheel=(card.signal_channel, card.supply_channel),
+                    setting=dataclasses.asdict(mouse.setting),
+                )
+                twin.bench.spout(at_mouse=False)
         gate = _Gate(sink)
         connection = Connection(wired)
         edges = NidaqEdges(connection=connection, clock=clock, sink=gate)
@@ -243,7 +248,8 @@ def on_card(
             edges.flush()
             gate.is_open = True
             if at_twin is not None:
-                at_twin.ask_for_faults(start_host_s)
+                with _bench_calls():
+                    at_twin.ask_for_faults(start_host_s)
 
         yield Backend(
             edges=edges,
@@ -279,8 +285,7 @@ def _new_twin(card: NidaqCardConfig, *, drift_ppm: float, seed: int) -> Iterator
 
     with ExitStack() as stack:
         try:
-            with _uninterrupted():
-                twin = stack.enter_context(Twin(device=card.device, drift_ppm=drift_ppm, seed=seed))
+            twin = stack.enter_context(Twin(device=card.device, drift_ppm=drift_ppm, seed=seed))
         except (OSError, RuntimeError) as error:
             what = f"its twin can't be started: {error}"
             raise DeviceError(device="card", what=what, remedy="see what its process said above") from error
@@ -288,16 +293,15 @@ def _new_twin(card: NidaqCardConfig, *, drift_ppm: float, seed: int) -> Iterator
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Keep Ctrl-C, which the terminal sends to all, from a process that is started here: the session ends it."""
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _bench_calls() -> Iterator[None]:
+    """Say in a sentence that a twin does not do what it is asked for."""
+    from hardware.simulated.twin import BenchError  # noqa: PLC0415 - needs grpc, which no other rig does
+
     try:
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    except BenchError as error:
+        what = f"its twin does not do what it is asked for ({error})"
+        raise DeviceError(device="card", what=what, remedy="start the session again") from error
 
 
 def _wire(bench: TwinBench, card: NidaqCardConfig) -> None:
@@ -322,7 +326,7 @@ def _input(card: NidaqCardConfig, line: Line) -> str:
 class _AtTwin:
     """Tells the twin's mouse what happens, in a thread of its own, in order.
 
-    What fails is dropped: a twin that has gone is named by the card's own calls.
+    With the first thing that fails it ends: a mouse that was not told all is not told more. ``take_error`` says so.
     """
 
     def __init__(self, bench: TwinBench, card: NidaqCardConfig, faults: FaultsConfig) -> None:
@@ -330,6 +334,7 @@ class _AtTwin:
         self._card = card
         self._faults = faults
         self._told: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._error: DeviceError | None = None
         self._thread = threading.Thread(target=self._run, name="mouse at the twin", daemon=True)
 
     def __enter__(self) -> Self:
@@ -352,21 +357,39 @@ class _AtTwin:
     def ask_for_faults(self, start_host_s: float) -> None:
         """Have the twin break what the rig's file asks for, when it asks for it."""
         card, asked = self._card, self._faults
-        echo = {"source": card.valve_terminal, "target": _input(card, Line.REWARD_ECHO)}
+        lick, echo, frame, running = (
+            _input(card, line) if line.label in card.lines else ""
+            for line in (Line.LICK_SENSOR, Line.REWARD_ECHO, Line.VSYNC_STIM, Line.STIM_RUNNING)
+        )
         for name, after_s, fields in (
             ("stuck", asked.lick_line_stuck_s, {"net": card.lick_terminal, "level": True}),
             ("wheel_frozen", asked.encoder_frozen_s, {}),
-            ("cut", asked.valve_silent_s, echo),
+            ("cut", asked.valve_silent_s, {"source": card.valve_terminal, "target": echo}),
             ("unplugged", asked.device_gone_s, {}),
+            ("chatter", asked.lick_line_chatters_s, {"net": card.lick_terminal, "hz": CHATTER_HZ}),
+            ("swapped", asked.lick_and_echo_swapped_s, {"one": lick, "other": echo}),
+            ("swapped", asked.frame_and_running_swapped_s, {"one": frame, "other": running}),
+            ("overflow", asked.buffer_overflows_s, {}),
+            ("late_answers", asked.answers_late_s, {"seconds": LATE_ANSWER_S}),
         ):
             if after_s is not None:
                 self._bench.fault(name, at_s=start_host_s + after_s, **fields)
+
+    def take_error(self) -> DeviceError | None:
+        """Return, once, why the mouse is told no more."""
+        error, self._error = self._error, None
+        return error
 
     def _run(self) -> None:
         while (tell := self._told.get()) is not None:
             try:
                 tell()
-            except Exception:  # noqa: BLE001 - grpc's errors are known to the card's code only
+            except Exception as error:  # noqa: BLE001 - whatever it was, a thread that ends says why
+                self._error = DeviceError(
+                    device=TWINS_MOUSE,
+                    what=f"the model mouse no longer learns what is shown ({type(error).__name__}: {error})",
+                    remedy="start the session again; what it records from here on is no mouse's behaviour",
+                )
                 return
 
 
@@ -384,7 +407,9 @@ class _SpoutAtTwin(SimulatedSpout):
             self._twin.spout(at_mouse=False)
 
     def poll(self) -> Sequence[SpoutReport]:
-        """See ``Spout.poll``."""
+        """See ``Spout.poll``; says as well when the mouse is told no more."""
+        if (error := self._twin.take_error()) is not None:
+            raise error
         arrivals = super().poll()
         for arrival in arrivals:
             if arrival.position == "at_mouse":

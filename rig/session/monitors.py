@@ -6,16 +6,20 @@ is over.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 
 import numpy as np
 
 from hardware.arrays import FloatArray
+from hardware.lines import MOST_LICKS_PER_S
 from hardware.protocols import Edge
 from stages.events import DeviceFault, DeviceRecovered
 
 LICK_LINE_HIGH_S = 2.0
 """A tongue touches the spout for some 30 ms; a line high this long is wet, bent or broken."""
+QUIET_S = 1.0
+"""A line that has not risen for so long chatters no more."""
 WHEEL_STILL_S = 5.0
 """A live analog signal moves in its last digits all the time; one that does not is not alive."""
 
@@ -43,27 +47,37 @@ class Monitor:
 
 
 class LickLineMonitor(Monitor):
-    """The lick line must fall again."""
+    """The lick line must fall again, and not rise more often than a tongue can."""
 
     def __init__(self) -> None:
         super().__init__("lick_sensor")
         self._rose_ticks: int | None = None
+        self._rises: deque[int] = deque(maxlen=MOST_LICKS_PER_S + 1)
 
     def see(self, edge: Edge) -> None:
         """Take note of an edge."""
         self._rose_ticks = edge.ticks if edge.rising else None
+        if edge.rising:
+            self._rises.append(edge.ticks)
 
     def tick(self, *, now_ticks: int, ticks_per_s: int, time_s: float) -> Iterable[FaultEvent]:
-        """Judge the line."""
+        """Judge the line: of the last rises, those of a second."""
         high_s = 0.0 if self._rose_ticks is None else (now_ticks - self._rose_ticks) / ticks_per_s
-        if (high_s > LICK_LINE_HIGH_S) == self._faulty:
-            return ()
-        return self.judge(
-            faulty=high_s > LICK_LINE_HIGH_S,
-            what=f"the lick line has been high for {high_s:.1f} s",
-            remedy="dry the spout, look whether the mouse holds it, check the sensor and its wire",
-            time_s=time_s,
+        rises = self._rises
+        chatters = (
+            len(rises) > MOST_LICKS_PER_S
+            and rises[-1] - rises[0] < ticks_per_s
+            and now_ticks - rises[-1] < QUIET_S * ticks_per_s
         )
+        if (high_s > LICK_LINE_HIGH_S or chatters) == self._faulty:
+            return ()
+        if chatters:
+            what = f"the lick line rises {MOST_LICKS_PER_S * ticks_per_s / (rises[-1] - rises[0]):.0f} times a second"
+            remedy = "check the sensor's threshold, its cable and its ground: no mouse licks so fast"
+        else:
+            what = f"the lick line has been high for {high_s:.1f} s"
+            remedy = "dry the spout, look whether the mouse holds it, check the sensor and its wire"
+        return self.judge(faulty=not self._faulty, what=what, remedy=remedy, time_s=time_s)
 
 
 class WheelMonitor(Monitor):

@@ -78,7 +78,7 @@ def test_an_old_calibration_is_warned_of_and_fails_nothing(twin_file: Path) -> N
 def test_a_card_without_driver_or_server_is_one_finding_with_its_remedy(twin_file: Path) -> None:
     change(twin_file, "twin:\n    drift_ppm: 50", "twin: null")
     change(twin_file, "address: null ", "address: localhost:1 ")
-    change(twin_file, "deadline_s: 1 ", "deadline_s: 0.2 ")
+    change(twin_file, "deadline_s: 0.8 ", "deadline_s: 0.2 ")
     code, words = said("--rig", twin_file)
     assert code == 1
     first, last = words.splitlines()

@@ -22,7 +22,7 @@ DEADLINE_S = 10.0
 
 
 class BenchError(Exception):
-    """The bench was asked for something that can't be."""
+    """The bench was asked for something that can't be, or the twin is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,14 +196,22 @@ class TwinBench:
     def lease(self) -> Iterator[None]:
         """Hold the client's lease: when the last one drops, however it does, all tasks are aborted."""
         stream = self._lease(b"{}")
-        next(stream)
+        try:
+            next(stream)
+        except grpc.RpcError as error:
+            raise BenchError(f"lease: the twin does not answer ({error.code().name})") from error
         try:
             yield
         finally:
             stream.cancel()
 
     def _ask(self, what: str, **args: Any) -> Any:  # noqa: ANN401
-        answer = json.loads(self._call(json.dumps({"do": what, **args}).encode(), timeout=DEADLINE_S))
+        try:
+            answer = json.loads(self._call(json.dumps({"do": what, **args}).encode(), timeout=DEADLINE_S))
+        except grpc.RpcError as error:
+            raise BenchError(f"{what}: the twin does not answer ({error.code().name})") from error
+        except ValueError as error:  # of a channel that was closed meanwhile
+            raise BenchError(f"{what}: {error}") from error
         if "error" in answer:
             raise BenchError(answer["error"])
         return answer["result"]

@@ -11,6 +11,12 @@ from typing import Self
 from hardware.simulated.twin.bench import TwinBench
 
 END_WITHIN_S = 5.0
+APART: dict[str, int]
+if sys.platform == "win32":
+    APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+else:
+    APART = {"process_group": 0}
+"""Ctrl-C, which a terminal sends to a whole group, is for the session, which ends its twin; never for the twin."""
 
 
 class Twin:
@@ -57,6 +63,7 @@ class Twin:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            **APART,  # type: ignore[call-overload]  # which of them it is hangs on the platform
         )
         try:
             self._port = _port_said(process)
