@@ -28,6 +28,8 @@ Untyped = Any
 SLOW_CALLS_S = 10.0
 """What a self-test or a reset may take."""
 SLOW_CALLS = ("SelfTestDevice", "ResetDevice")
+WAITING_CALLS = "Read"
+"""How calls begin that may wait for their own timeout; writes on demand never do, though the library sends 10 s."""
 GONE_S = 0.05
 """What a call may take once the server is known to be gone: closing twenty tasks must not take twenty seconds."""
 LATE_CALL_S = 0.05
@@ -251,9 +253,10 @@ def _deadline_channel(grpc: Untyped, address: str, limit_s: Callable[[], float],
         def intercept_unary_unary(
             self, continuation: Callable[..., Untyped], details: Untyped, request: Untyped
         ) -> Untyped:
-            own_s = max(0.0, float(getattr(request, "timeout", 0.0)))
-            if details.method.rpartition("/")[2] in SLOW_CALLS:
-                own_s = SLOW_CALLS_S
+            name = details.method.rpartition("/")[2]
+            own_s = SLOW_CALLS_S if name in SLOW_CALLS else 0.0
+            if name.startswith(WAITING_CALLS):
+                own_s = max(0.0, float(getattr(request, "timeout", 0.0)))
             ending = Details(
                 details.method,
                 own_s + limit_s(),

@@ -85,9 +85,11 @@ class _Totals:
             return 0
         if self._n_looks < SLIP_LOOKS or host_s - self._since_s < SLIP_S:
             return 0
-        fewest, self._n_looks = self._fewest, 0
+        (states, times), self._n_looks = self._fewest, 0
         self._fewest = [math.inf, math.inf]
-        return int(fewest[0]) if fewest[0] > 0 else -int(fewest[1])
+        if states > 0 > times:
+            return int(states)
+        return -int(times) if times > 0 > states else 0  # else looks took so long that something always came in between
 
 
 class NidaqEdges:

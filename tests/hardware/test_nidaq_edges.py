@@ -178,6 +178,13 @@ def test_totals_that_differ_for_good_have_slipped_whatever_flows(sign: int) -> N
     assert n * 0.004 < 1.0
 
 
+def test_looks_that_take_long_while_edges_flow_prove_no_slip() -> None:
+    """A server that answers late: each look is a hundredth of a second after the one before."""
+    totals = _Totals()
+    for n in range(100):
+        assert not totals.look(states_first=3 * n, counts=3 * n + 1, states_last=3 * n + 2, host_s=n * 0.05)
+
+
 def test_an_overflow_is_named_with_a_remedy(rig: CardOnTwin) -> None:
     rig.bench.fault("overflow")
     rig.bench.edges("port0/line0", [rig.bench.now_s() + 0.001])
