@@ -32,12 +32,16 @@ class Finding(Event, frozen=True):
 
 
 class ClockFitted(Event, frozen=True):
-    """The map from host to card clock was fitted anew over the last ``n`` frame pulses."""
+    """The map from host to card clock was fitted anew over ``n`` of the last frame pulses."""
 
     n: int
     drift_ppm: float
     residual_us: float
     """Root mean square of what the fit leaves."""
+    host_zero_s: float | None = None
+    """Session time 0 on the host's clock, by this fit."""
+    bound_us: float | None = None
+    """The map is off by no more, but for the residual: the pulses lie within the calls that gave them."""
 
 
 class MicroscopePhase(StrEnum):

@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Protocol
 
 import msgspec
+import numpy as np
 
 from hardware.arrays import AnyArray, FloatArray, IntArray
 from hardware.events import CameraState, Finding, MicroscopeState
@@ -69,6 +70,43 @@ class Edge(msgspec.Struct, frozen=True, gc=False):
     rising: bool
 
 
+@dataclass(frozen=True, slots=True)
+class FramePulses:
+    """Frame pulses seen back, one a flip, in order, as columns of shape (n,) each.
+
+    ``given_host_s`` is when each was given on the host's clock, the middle of the call that gave it, and
+    ``half_s`` half that call's length: the pulse lies no further from its middle. Both are nan where no call is
+    sure to be the pulse's own.
+    """
+
+    ticks: IntArray
+    given_host_s: FloatArray
+    half_s: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.ticks)
+
+    def __getitem__(self, which: slice | AnyArray) -> FramePulses:
+        """Return some of them: a slice, a mask or indices."""
+        return FramePulses(self.ticks[which], self.given_host_s[which], self.half_s[which])
+
+    @staticmethod
+    def none() -> FramePulses:
+        """Return no pulses."""
+        return FramePulses(np.empty(0, np.int64), np.empty(0), np.empty(0))
+
+    @staticmethod
+    def joined(parts: Sequence[FramePulses]) -> FramePulses:
+        """Return the pulses of all parts, in their order."""
+        if not parts:
+            return FramePulses.none()
+        return FramePulses(
+            np.concatenate([part.ticks for part in parts]),
+            np.concatenate([part.given_host_s for part in parts]),
+            np.concatenate([part.half_s for part in parts]),
+        )
+
+
 class EdgeSink(Protocol):
     """Where all edges of all lines go: the file ``edges.bin``, by way of the log."""
 
@@ -82,8 +120,8 @@ class EdgeSource(Device, Protocol):
     def read(self) -> Sequence[Edge]:
         """Return the lick line's edges since the last call, in order."""
 
-    def read_frame_pulses(self) -> IntArray:
-        """Return the ticks of the frame pulses seen back since the last call, one a flip, shape (n,)."""
+    def read_frame_pulses(self) -> FramePulses:
+        """Return the frame pulses seen back since the last call."""
 
     def next_due_s(self) -> float:
         """Return the host time before which nothing new can come: -infinity if it may come at any time.

@@ -24,8 +24,8 @@ from hardware.events import Finding
 from hardware.lines import Line
 from hardware.nidaq.checks import check_edges
 from hardware.nidaq.connection import Connection, Untyped
-from hardware.nidaq.timebase import AHEAD_TICKS, WRAP_TICKS, Timebase
-from hardware.protocols import DeviceError, Edge, EdgeSink, Identity
+from hardware.nidaq.timebase import AHEAD_TICKS, NOT_GIVEN, WRAP_TICKS, Timebase
+from hardware.protocols import DeviceError, Edge, EdgeSink, FramePulses, Identity
 
 BUFFER_SAMPLES = 1_000_000
 """Of both tasks, equal: more than half an hour of a full imaging rig's edges (some 400/s)."""
@@ -141,7 +141,7 @@ class NidaqEdges:
         self._raw_before = 0
         self._last_ticks = -1
         self._licks: deque[Edge] = deque()
-        self._frames: deque[IntArray] = deque()
+        self._frames: deque[FramePulses] = deque()
         self._all: deque[tuple[IntArray, AnyArray]] = deque()
         self._n_kept = 0  # by the reader
         self._n_flushed = 0  # by whoever flushes
@@ -258,10 +258,9 @@ class NidaqEdges:
             raise DeviceError(device=self.name, what=self._error.what, remedy=self._error.remedy)
         return ()
 
-    def read_frame_pulses(self) -> IntArray:
+    def read_frame_pulses(self) -> FramePulses:
         """See ``EdgeSource.read_frame_pulses``."""
-        falls = [self._frames.popleft() for _ in range(len(self._frames))]
-        return np.concatenate(falls) if falls else np.empty(0, np.int64)
+        return FramePulses.joined([self._frames.popleft() for _ in range(len(self._frames))])
 
     def next_due_s(self) -> float:
         """See ``EdgeSource.next_due_s``: a real card may say something at any time."""
@@ -375,9 +374,8 @@ class NidaqEdges:
         self._keep(ticks, states)
         falls = ticks[(changed & ~states & Line.VSYNC_STIM.mask) != 0]
         if len(falls):
-            self._frames.append(falls)
-            for fall in falls[-10:].tolist():
-                self.time.seen_back(fall)
+            given = np.array([self.time.seen_back(fall) or NOT_GIVEN for fall in falls.tolist()])
+            self._frames.append(FramePulses(falls, given[:, 0], given[:, 1]))
         watched = Line.LICK_SENSOR.mask
         for mask, _ in self._watchers:
             watched |= mask

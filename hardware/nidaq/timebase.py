@@ -31,6 +31,16 @@ class _Call(NamedTuple):
     """Since the call before it."""
 
 
+class Given(NamedTuple):
+    """When a call gave a pulse: its middle, and half its length."""
+
+    host_s: float
+    half_s: float
+
+
+NOT_GIVEN = Given(math.nan, math.nan)
+
+
 class _Pair(NamedTuple):
     host_s: float
     half_s: float
@@ -73,10 +83,10 @@ class Timebase:
         self._given.append(_Call(before_s, after_s, before_s - self._given_s))
         self._given_s = after_s
 
-    def seen_back(self, ticks: int) -> None:
-        """Pair a frame pulse seen back with the call that gave it, if that is better than what there is.
+    def seen_back(self, ticks: int) -> Given | None:
+        """Pair a frame pulse seen back with the call that gave it; keep the pair if it is the best there is.
 
-        A call is only taken if no other is so near that the pulse could be the other's as well.
+        A call is only taken if no other is so near that the pulse could be the other's as well; else None.
         """
         seen_s = self.host_s(ticks)
         slack_s = SLACK_S + self.uncertainty_s(seen_s)
@@ -84,9 +94,13 @@ class Timebase:
         while given and given[0].after_s + slack_s < seen_s:
             given.popleft()
         if not given or given[0].before_s - slack_s > seen_s:
-            return
+            return None
         call = given.popleft()
         next_gap_s = given[0].gap_s if given else math.inf
         half_s = (call.after_s - call.before_s) / 2
-        if min(call.gap_s, next_gap_s) > 2 * slack_s and half_s <= self.uncertainty_s(call.after_s):
-            self._pair = _Pair(call.before_s + half_s, half_s, ticks)
+        if min(call.gap_s, next_gap_s) <= 2 * slack_s:
+            return None
+        pair = Given(call.before_s + half_s, half_s)
+        if half_s <= self.uncertainty_s(call.after_s):
+            self._pair = _Pair(*pair, ticks)
+        return pair

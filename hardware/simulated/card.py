@@ -17,7 +17,7 @@ from hardware.arrays import FloatArray, IntArray
 from hardware.clock import TICKS_PER_S, CardClock, Clock
 from hardware.events import Finding, Verdict
 from hardware.lines import Line
-from hardware.protocols import DeviceError, Edge, EdgeSink, Identity
+from hardware.protocols import DeviceError, Edge, EdgeSink, FramePulses, Identity
 from hardware.simulated.faults import Faults
 from hardware.simulated.mice import ModelMouse
 
@@ -95,7 +95,7 @@ class SimulatedCard:
         self._levels: dict[Line, bool] = {}
         self._n_flips = 0
         self._patch_on = False
-        self._echoes: deque[IntArray] = deque()
+        self._echoes: deque[FramePulses] = deque()
         self._running = False
         self._next_align_s = math.inf
         self._late_toggles: tuple[IntArray, IntArray] = (np.empty(0, np.int64), np.empty(0, np.int64))
@@ -190,10 +190,9 @@ class SimulatedCard:
         edges, self._lick_edges = self._lick_edges, []
         return edges
 
-    def read_frame_pulses(self) -> IntArray:
+    def read_frame_pulses(self) -> FramePulses:
         """See ``EdgeSource.read_frame_pulses``."""
-        echoes = [self._echoes.popleft() for _ in range(len(self._echoes))]
-        return np.concatenate(echoes) if echoes else np.empty(0, np.int64)
+        return FramePulses.joined([self._echoes.popleft() for _ in range(len(self._echoes))])
 
     def next_due_s(self) -> float:
         """See ``EdgeSource.next_due_s``."""
@@ -252,7 +251,7 @@ class SimulatedCard:
         jitter_s = self._rng_pulses.normal(0.0, PULSE_JITTER_S, len(host_s))
         falls_s = host_s + PULSE_LATENCY_S + np.abs(jitter_s)
         ticks = self.card_clock.ticks_of(falls_s)
-        self._echoes.append(ticks)
+        self._echoes.append(FramePulses(ticks, host_s, np.full(len(host_s), 2 * PULSE_LATENCY_S)))
         self._dense.append((ticks, Line.VSYNC_STIM.mask))
         self._dense.append((self.card_clock.ticks_of(falls_s + PULSE_WIDTH_S), Line.VSYNC_STIM.mask))
         first_patch = -self._n_flips % PATCH_FLIPS

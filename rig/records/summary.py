@@ -33,8 +33,22 @@ from stages.events import (
 )
 from stages.metrics import PEAK_SKIPS_TRIALS, d_prime, rate
 
+NOTABLE_BOUND_US = 100.0
+"""A card in this computer is far below it, one behind a device server above."""
 FEW_TRIALS = 10
 """A d-prime over fewer go or catch trials than this comes with a warning."""
+
+
+class ClockRow(msgspec.Struct, frozen=True):
+    """One fit of the clock map, once a minute and more often in the first."""
+
+    minute: float
+    drift_ppm: float
+    residual_us: float
+    offset_us: float | None
+    """How far the host's time of session time 0 has moved since the first flip."""
+    bound_us: float | None
+    """The offset may be wrong by so much: a frame pulse lies somewhere in the call that gave it."""
 
 
 class Summary(msgspec.Struct, kw_only=True):
@@ -94,6 +108,7 @@ class Summary(msgspec.Struct, kw_only=True):
     n_refreshes_missed: int
     clock_drift_ppm: float | None
     clock_residual_us: float | None
+    clock: list[ClockRow] = msgspec.field(default_factory=list)
     alarms: list[str]
     """All that were raised, in order."""
     open_alarms: list[str]
@@ -138,7 +153,7 @@ class SummaryFold:
         self._rewards: dict[int, tuple[RewardKind, float]] = {}
         self._water_ul: dict[RewardKind, float] = dict.fromkeys(RewardKind, 0.0)
         self._n_fired = self._n_confirmed = 0
-        self._clock: ClockFitted | None = None
+        self._clock: list[ClockRow] = []
         self._alarms: list[str] = []
         self._open: dict[str, str] = {}
         self._notes: list[str] = []
@@ -176,7 +191,7 @@ class SummaryFold:
                 self._n_late_flips += 1
                 self._n_missed += event.n_missed
             case ClockFitted():
-                self._clock = event
+                self._take_fit(event, entry.refresh)
             case BlockStarted():
                 self._block = event.block
                 self._last_s = event.time_s
@@ -197,6 +212,14 @@ class SummaryFold:
                 self._failed = event
             case _:
                 pass
+
+    def _take_fit(self, fit: ClockFitted, refresh: int) -> None:
+        started = self._started
+        offset_us = None
+        if started is not None and fit.host_zero_s is not None:
+            offset_us = (fit.host_zero_s - started.host_zero_s) * 1e6
+        minute = refresh / started.refresh_hz / 60 if started is not None else math.nan
+        self._clock.append(ClockRow(minute, fit.drift_ppm, fit.residual_us, offset_us, fit.bound_us))
 
     def summary(self, *, running: bool = False) -> Summary:
         """Return the summary as things stand; ``running`` tells a log in the making from a crashed one."""
@@ -251,8 +274,9 @@ class SummaryFold:
             n_flashes_late=self._n_late_flashes,
             n_late_flips=self._n_late_flips,
             n_refreshes_missed=self._n_missed,
-            clock_drift_ppm=self._clock.drift_ppm if self._clock is not None else None,
-            clock_residual_us=self._clock.residual_us if self._clock is not None else None,
+            clock_drift_ppm=self._clock[-1].drift_ppm if self._clock else None,
+            clock_residual_us=self._clock[-1].residual_us if self._clock else None,
+            clock=list(self._clock),
             alarms=list(self._alarms),
             open_alarms=[f"{name}: {what}" for name, what in self._open.items()],
             notes=list(self._notes),
@@ -280,13 +304,21 @@ def in_words(s: Summary, *, damage: list[str] | None = None) -> str:
         ),
     ]
     if s.clock_drift_ppm is not None and s.clock_residual_us is not None:
-        lines.append(
-            f"Card clock {s.clock_drift_ppm:+.1f} ppm against the host, residual {s.clock_residual_us:.1f} us."
-        )
+        lines.append(_clock_in_words(s.clock, s.clock_drift_ppm, s.clock_residual_us))
     lines += [f"ALARM {alarm}." for alarm in s.alarms]
     lines += [f"Note, {note}" for note in s.notes]
     lines += [f"Damage: {what}." for what in damage or []]
     return "\n".join(lines)
+
+
+def _clock_in_words(clock: list[ClockRow], drift_ppm: float, residual_us: float) -> str:
+    words = f"Card clock {drift_ppm:+.1f} ppm against the host, residual {residual_us:.1f} us"
+    settled = [row.residual_us for row in clock if row.minute >= 1.0]
+    if len(settled) > 1:
+        words += f", at most {max(settled):.1f} after the first minute"
+    if clock and (bound_us := clock[-1].bound_us) is not None and bound_us > NOTABLE_BOUND_US:
+        words += f"; offset known to {bound_us:.0f} us"
+    return words + "."
 
 
 def _trials_in_words(s: Summary) -> list[str]:

@@ -7,22 +7,24 @@ of flips at a time. What the loop must know of it (late flips, faults, frame pul
 
 from __future__ import annotations
 
+import copy
+import math
 import threading
 from collections import deque
 from typing import NamedTuple
 
 import numpy as np
 
-from hardware.arrays import FloatArray, IntArray
+from hardware.arrays import FloatArray
 from hardware.clock import ClockMap
 from hardware.events import LateFlip
-from hardware.protocols import DeviceError, EdgeSource, Encoder, SyncOutputs
+from hardware.protocols import DeviceError, EdgeSource, Encoder, FramePulses, SyncOutputs
 from rig.log.schema import FLIP_DTYPE
 from rig.log.writer import Log
+from rig.session.clockfit import points
 from rig.session.monitors import WheelMonitor
 from stimuli.screen import FlipRows, Screen
 
-FEWEST_PAIRS = 10
 PAIRED_TOGETHER = 60
 """Flips are paired with their pulses a second's worth at a time, so that a fit finds little left to do."""
 OVERDUE_S = 0.5
@@ -37,14 +39,18 @@ class Fit(NamedTuple):
     """What a fit of the clock map found."""
 
     n: int
+    """Pairs it rests on; 0 where there are too few."""
     n_new: int
-    """Pairs since the last fit."""
+    """Flips whose pulse has come since the last fit."""
     residual_us: float
+    bound_us: float
+    """The map is off by no more, but for the residual."""
     n_missing: int
     """Flips whose frame pulse was not seen back."""
     n_extra: int
     """Pulses that belong to no flip."""
     jump_s: float
+    """How far the map would move; nan where there are too few pairs."""
     taken: bool
 
 
@@ -77,16 +83,15 @@ class Columns:
         self._errors: deque[DeviceError] = deque()
         self._nominal_period_s = 1.0 / refresh_hz
         self._unpaired_host_s: FloatArray = np.empty(0)
-        self._pulses: IntArray = np.empty(0, np.int64)
+        self._pulses = FramePulses.none()
         self._n_new = self._n_missing = self._n_extra = 0
         self._has_fit = False
-        self._pair_host_s: FloatArray = np.empty(0)
-        self._pair_ticks: IntArray = np.empty(0, np.int64)
+        self._paired = FramePulses.none()
 
-    def begin(self, *, clock_map: ClockMap, first_ticks: IntArray, rows: FlipRows) -> None:
+    def begin(self, *, clock_map: ClockMap, first: FramePulses, rows: FlipRows) -> None:
         """Take the first flips, whose pulses have been seen already."""
         self._map = clock_map
-        self._pulses = first_ticks
+        self._pulses = first
         self._write(rows, clock_map)
 
     def gather(self) -> None:
@@ -103,7 +108,7 @@ class Columns:
                     self._pair(self._map)
 
     def fit(self, *, window: int) -> Fit | None:
-        """Fit the clock map anew through the last ``window`` pulses; None where there are too few.
+        """Fit the clock map anew through the last ``window`` pulses; None before the session's first flip.
 
         All flips made until now have been gathered with the old map when this returns. A map that would jump
         is not taken over: then pulses and flips do not belong together.
@@ -115,21 +120,24 @@ class Columns:
             self._pair(self._map)
             n_new, n_missing, n_extra = self._n_new, self._n_missing, self._n_extra
             self._n_new = self._n_missing = self._n_extra = 0
-            self._pair_host_s, self._pair_ticks = self._pair_host_s[-window:], self._pair_ticks[-window:]
-            n = len(self._pair_host_s)
-            if n < FEWEST_PAIRS:
-                return None
-            jump_s = float(
-                np.median(self._map.seconds_of(self._pair_ticks) - self._map.session_s_of(self._pair_host_s))
-            )
+            self._paired = self._paired[-window:]
+            through = points(self._paired, self._map)
+            if through is None:
+                return Fit(0, n_new, math.nan, math.nan, n_missing, n_extra, math.nan, taken=False)
+            after = copy.copy(self._map)
+            residual_us = after.fit(host_s=through.host_s, ticks=through.ticks)
+            last_s = float(through.host_s.max())
+            jump_s = after.session_s(last_s) - self._map.session_s(last_s)
             limit_s = LARGEST_JUMP_S if self._has_fit else FIRST_JUMP_S
             taken = n_new > 0 and abs(jump_s) <= limit_s
             self._has_fit |= taken
-            residual_us = self._map.fit(host_s=self._pair_host_s, ticks=self._pair_ticks) if taken else 0.0
+            if taken:
+                self._map.fit(host_s=through.host_s, ticks=through.ticks)
             return Fit(
-                n=n,
+                n=len(through.ticks),
                 n_new=n_new,
                 residual_us=residual_us,
+                bound_us=through.bound_s * 1e6,
                 n_missing=n_missing,
                 n_extra=n_extra,
                 jump_s=jump_s,
@@ -137,31 +145,34 @@ class Columns:
             )
 
     def _pair(self, clock_map: ClockMap) -> None:
-        """Pair flips and pulses by the time they should have; count flips without pulse, pulses without flip.
+        """Pair flips and pulses by their times; count flips without pulse, pulses without flip.
 
-        Flips after the last pulse wait: their pulses are still under way.
+        The call that gave a pulse begins with the flip, however long it takes; only where it is not known the
+        pulse's own time must do. Flips after the last pulse wait: their pulses are still under way.
         """
         host_s = self._unpaired_host_s
-        ticks = np.concatenate([self._pulses, self._edges.read_frame_pulses()])
-        self._pulses = ticks[:0]
+        pulses = FramePulses.joined([self._pulses, self._edges.read_frame_pulses()])
+        self._pulses = FramePulses.none()
         if not len(host_s):
-            self._n_extra += len(ticks)
+            self._n_extra += len(pulses)
             return
-        due_s, seen_s = clock_map.session_s_of(host_s), clock_map.seconds_of(ticks)
+        due_s, seen_s = clock_map.session_s_of(host_s), clock_map.seconds_of(pulses.ticks)
+        is_known = np.isfinite(pulses.half_s)
+        seen_s[is_known] = clock_map.session_s_of((pulses.given_host_s - pulses.half_s)[is_known])
         near_s = self._nominal_period_s / 2
         flip = np.minimum(np.searchsorted(due_s, seen_s - near_s), len(due_s) - 1)
         good = np.abs(due_s[flip] - seen_s) < near_s
         good[1:] &= flip[1:] != flip[:-1]
         paired = flip[good]
-        self._pair_host_s = np.concatenate([self._pair_host_s, host_s[paired]])
-        self._pair_ticks = np.concatenate([self._pair_ticks, ticks[good]])
+        known = pulses[good & is_known]
+        self._paired = FramePulses.joined([self._paired, known])
         # A flip is done with when a later pulse has been seen, or when its own is overdue.
         settled_s = max(float(seen_s[-1]) if len(seen_s) else -np.inf, float(due_s[-1]) - OVERDUE_S)
         done = int(np.searchsorted(due_s, settled_s + near_s))
         self._unpaired_host_s = host_s[done:]
         self._n_new += len(paired)
         self._n_missing += done - len(paired)
-        self._n_extra += len(ticks) - len(paired)
+        self._n_extra += len(pulses) - len(paired)
 
     def late(self) -> list[LateFlip]:
         """Return the late flips since the last call."""

@@ -28,7 +28,7 @@ from hardware.protocols import (
 from rig.log.schema import AnyEvent, Entry
 from rig.log.writer import Log
 from rig.session.arrivals import Arrivals, Faults
-from rig.session.columns import Columns
+from rig.session.columns import Columns, Fit
 from rig.session.devices import Devices
 from rig.session.monitors import LickLineMonitor, Monitor, SpoutMonitor, WheelMonitor
 from stages.events import (
@@ -318,13 +318,15 @@ class Loop:
         if fit is None:
             return
         if fit.taken:
-            self._record(flip, ClockFitted(n=fit.n, drift_ppm=self._map.drift_ppm, residual_us=fit.residual_us))
+            self._record(flip, _fitted(fit, self._map))
         elif fit.n_new:
+            apart = f"frame pulses and flips are {fit.jump_s * 1e3:.2f} ms apart"
+            few = "hardly a frame pulse came back alone and within the call that gave it"
             self._record(
                 flip,
                 _found(
                     "clock map",
-                    f"frame pulses and flips are {fit.jump_s * 1e3:.2f} ms apart; the map before stays",
+                    f"{few if math.isnan(fit.jump_s) else apart}; the map before stays",
                     "check the frame-pulse line and its echo",
                 ),
             )
@@ -332,15 +334,12 @@ class Loop:
             what = f"{fit.n_missing} of {fit.n_missing + fit.n_new} frame pulses were not seen back"
             remedy = "check the frame-pulse line and its echo"
             self._faults.name(DeviceError(device="card", what=what, remedy=remedy), self._owed, time_s=self._time_s)
+        elif fit.n_missing == fit.n_extra > 0:
+            what = f"{fit.n_missing} of {fit.n_new + fit.n_missing} came more than half a refresh after their flips"
+            self._record(flip, _found("frame pulses", what, "look what keeps this computer busy"))
         elif fit.n_missing or fit.n_extra:
-            self._record(
-                flip,
-                _found(
-                    "frame pulses",
-                    f"{fit.n_missing} flips without pulse, {fit.n_extra} pulses without flip",
-                    "check the frame-pulse line and its echo",
-                ),
-            )
+            what = f"{fit.n_missing} flips without pulse, {fit.n_extra} pulses without flip"
+            self._record(flip, _found("frame pulses", what, "check the frame-pulse line and its echo"))
 
     def _hear_columns(self, flip: Flip) -> None:
         """Record late flips and name failures that gathering the columns met with."""
@@ -371,12 +370,12 @@ class Loop:
                 what=f"the first frame pulse was not seen back within {ECHO_LIMIT_S:g} s",
                 remedy="check the wire from the frame-pulse output to its input line",
             )
-        self._map = ClockMap(host_s=flip.host_s, ticks=int(first[0]))
+        self._map = ClockMap(host_s=flip.host_s, ticks=int(first.ticks[0]))
         self._arrivals.begin(clock_map=self._map)
         started = self._started(flip.host_s)
         self._record(flip, started)
         self._record_all(flip, self._preface)
-        self._columns.begin(clock_map=self._map, first_ticks=first, rows=rows)
+        self._columns.begin(clock_map=self._map, first=first, rows=rows)
         self._gathered_elsewhere = self._log.gather_with(self._columns.gather)
         self._set_stretch(flip)
         d.sync.running(level=True)
@@ -421,6 +420,16 @@ class Loop:
             append(entry)
             for observer in observers:
                 observer(entry)
+
+
+def _fitted(fit: Fit, clock_map: ClockMap) -> ClockFitted:
+    return ClockFitted(
+        n=fit.n,
+        drift_ppm=clock_map.drift_ppm,
+        residual_us=fit.residual_us,
+        bound_us=fit.bound_us,
+        host_zero_s=clock_map.host_s(0.0),
+    )
 
 
 def _found(name: str, figure: str, remedy: str) -> Finding:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardware.clock import TICKS_PER_S
 from hardware.events import Finding, MicroscopePhase
 from hardware.lines import Line
 from hardware.protocols import Device, DeviceError, Identity, PulseOutcome, PulseReport
@@ -123,9 +124,12 @@ def test_frame_pulses_are_seen_back_once_each_soon_after_their_flips(bench: Benc
             bench.sync.flips_made(host_s=flips_s[n - (3 if n == 3 else 5) : n + 1])
     bench.wait_until(START_S + 1.0)
     seen = bench.edges.read_frame_pulses()
-    late_ticks = seen - np.array([bench.ticks(flip_s) for flip_s in flips_s])
+    late_ticks = seen.ticks - np.array([bench.ticks(flip_s) for flip_s in flips_s])
     assert (late_ticks >= 0).all()
     assert (late_ticks < 100_000).all(), "later than 1 ms"
+    given_ticks = np.array([bench.ticks(given_s) for given_s in seen.given_host_s])
+    half_ticks = seen.half_s * TICKS_PER_S
+    assert (np.abs(seen.ticks - given_ticks) <= half_ticks + 1).all(), "within the call that gave it"
     assert len(bench.edges.read_frame_pulses()) == 0
 
 

@@ -99,7 +99,7 @@ def test_frame_pulses_are_falls_and_put_the_estimate_of_the_cards_time_right(rig
         rig.run_until(start_s + n / 60)
         rig.sync.flip_pulse()
     rig.run_until(start_s + 1.0)
-    falls = rig.edges.read_frame_pulses().tolist()
+    falls = rig.edges.read_frame_pulses().ticks.tolist()
     assert falls == pytest.approx([rig.bench.ticks(start_s + n / 60) for n in range(30)], abs=1)
     assert falls == [ticks for ticks, level in rig.bench.scope("port0/line2") if not level]
     assert rig.edges.time.ticks(start_s + 1.0) == pytest.approx(rig.bench.ticks(start_s + 1.0), abs=3000)
@@ -179,7 +179,7 @@ def test_totals_that_differ_for_good_have_slipped_whatever_flows(sign: int) -> N
 
 
 def test_looks_that_take_long_while_edges_flow_prove_no_slip() -> None:
-    """A server that answers late: each look is a hundredth of a second after the one before."""
+    """A server that answers late: each look takes a twentieth of a second."""
     totals = _Totals()
     for n in range(100):
         assert not totals.look(states_first=3 * n, counts=3 * n + 1, states_last=3 * n + 2, host_s=n * 0.05)

@@ -15,7 +15,7 @@ import pytest
 from rig.log.reader import read_session
 from rig.records.performance import response_window_s, trial_columns, with_performance, with_rolling
 from rig.records.products import SUMMARY_JSON, SUMMARY_TEXT, TRIALS, summarise, write_products
-from rig.records.summary import Summary, in_words
+from rig.records.summary import ClockRow, Summary, in_words
 from rig.records.trials import TrialRow, trial_table
 from stages.events import Outcome
 from stages.metrics import MONITOR_DELAY_S, peak_d_prime, rolling_performance
@@ -181,3 +181,18 @@ def test_water_that_belongs_to_no_trial_is_no_reward_of_a_trial() -> None:
     ran = run(stage(GRATINGS, warm_up_trials=0), licks_s=[], commands=[command("reward", at_s=5.0)])
     assert summarise(ran.as_read())[0].water_free_ul > 0
     assert not trial_columns(ran.live.trials.rows).reward_volumes_ul.any()
+
+
+def test_the_clock_is_told_minute_by_minute_and_its_worst_residual_in_words() -> None:
+    summary, _ = summarise(long().as_read())
+    late = [row for row in summary.clock if row.minute >= 1]
+    assert len(late) >= 9
+    assert np.diff([row.minute for row in late]).max() < 1.1
+    assert all(abs(row.drift_ppm - 20) < 1 for row in late)
+    assert all(row.offset_us is not None and abs(row.offset_us) < 100 for row in summary.clock)
+    assert f", at most {max(row.residual_us for row in late):.1f} after the first minute." in in_words(summary)
+
+
+def test_an_offset_that_calls_over_a_network_leave_open_is_told() -> None:
+    row = ClockRow(minute=2.0, drift_ppm=50.0, residual_us=12.0, offset_us=0.0, bound_us=420.0)
+    assert "; offset known to 420 us." in in_words(changed(clock=[row]))

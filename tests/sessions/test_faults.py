@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardware.arrays import IntArray
 from hardware.events import ClockFitted, DeviceIdentified, Finding, Verdict
 from hardware.lines import Line
+from hardware.protocols import FramePulses
 from hardware.simulated.card import SimulatedCard
 from hardware.simulated.mice import MouseKind
 from hardware.simulated.spout import SimulatedSpout
@@ -131,15 +131,15 @@ def test_what_the_devices_are_and_what_their_checks_found_stands_behind_the_firs
 
 def test_pulses_under_way_or_missing_do_not_shift_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     original = SimulatedCard.read_frame_pulses
-    kept: list[IntArray] = [np.empty(0, np.int64)]
+    kept = [FramePulses.none()]
 
-    def late_and_lossy(card: SimulatedCard) -> IntArray:
+    def late_and_lossy(card: SimulatedCard) -> FramePulses:
         """One pulse is always still under way, and one in some hundred is never seen."""
-        pulses = np.concatenate([kept[0], original(card)])
+        pulses = FramePulses.joined([kept[0], original(card)])
         if len(pulses) <= 1:
             return pulses
         kept[0] = pulses[-1:]
-        return np.delete(pulses[:-1], slice(20, None, 137))
+        return pulses[np.delete(np.arange(len(pulses) - 1), slice(20, None, 137))]
 
     monkeypatch.setattr(SimulatedCard, "read_frame_pulses", late_and_lossy)
     ran = run(stage(task_duration_min=1.5))
@@ -156,11 +156,11 @@ def test_a_first_pulse_that_came_late_does_not_keep_the_clock_from_being_fitted(
     original = SimulatedCard.read_frame_pulses
     first = [True]
 
-    def late_at_first(card: SimulatedCard) -> IntArray:
-        pulses = original(card).copy()
+    def late_at_first(card: SimulatedCard) -> FramePulses:
+        pulses = original(card)
         if first[0] and len(pulses):
             first[0] = False
-            pulses[0] += 300_000  # 3 ms
+            pulses.ticks[0] += 300_000  # 3 ms
         return pulses
 
     monkeypatch.setattr(SimulatedCard, "read_frame_pulses", late_at_first)
@@ -187,7 +187,7 @@ def test_a_frame_pulse_line_that_goes_dead_is_a_fault(monkeypatch: pytest.Monkey
     original = SimulatedCard.read_frame_pulses
     n = [0]
 
-    def dying(card: SimulatedCard) -> IntArray:
+    def dying(card: SimulatedCard) -> FramePulses:
         pulses = original(card)
         n[0] += len(pulses)
         return pulses if n[0] < 900 else pulses[:0]

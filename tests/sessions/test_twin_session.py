@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from hardware.clock import TICKS_PER_S
-from hardware.events import ClockFitted, Finding, Verdict
+from hardware.events import ClockFitted
 from hardware.lines import Line
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
@@ -34,7 +34,6 @@ from tests.builders import GRATINGS, plan, rig_config, stage
 
 DRIFT_PPM = 50.0
 GOOD_RESIDUAL_US = 20.0
-"""What the issue asks of the clock map; over gRPC on a busy machine each call scatters by more."""
 END_S = 0.1
 """What the mouse does this shortly before the end, the session need not have seen."""
 
@@ -69,6 +68,7 @@ class Ran:
             self.valve = twin.bench.scope("ctr0")
             self.frames = twin.bench.scope("port1/line4")
             self.lick_line = twin.bench.scope("port0/line31")
+            self.card_zero = twin.bench.ticks(0.0)
         self.log: SessionLog = read_session(folder)
         self.steps_us = np.quantile(np.array(steps_s) * 1e6, [0.5, 0.99, 0.999])
 
@@ -87,6 +87,10 @@ class Ran:
     def seconds(self, ticks: int) -> float:
         return (ticks - self.zero) / TICKS_PER_S
 
+    def true_ticks(self, host_s: float) -> float:
+        """The twin's counter at a host time."""
+        return self.card_zero + host_s * TICKS_PER_S * (1 + DRIFT_PPM * 1e-6)
+
     def licks(self) -> list[int]:
         """Ticks of each lick that reached the spout, by the mouse's account."""
         return [ticks for _, ticks, reached in self.truth.licks if reached]
@@ -97,8 +101,8 @@ class Ran:
         return [int(edges["ticks"][i]) for i in range(len(level)) if level[i] and (i == 0 or not level[i - 1])]
 
 
-@pytest.mark.parametrize("minutes", [0.06, pytest.param(0.37, marks=pytest.mark.slow)])
-@pytest.mark.timeout(200)
+@pytest.mark.parametrize("minutes", [3.0, pytest.param(30.0, marks=pytest.mark.slow)])
+@pytest.mark.timeout(2400)
 def test_the_log_tells_to_the_tick_what_the_mouse_and_the_valve_saw(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], minutes: float
 ) -> None:
@@ -151,20 +155,32 @@ def test_the_log_tells_to_the_tick_what_the_mouse_and_the_valve_saw(
 
 
 def _judge_clock(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    """Compare the last map with the twin's own clock, where it was fitted and at the session's end.
+
+    That a busy machine delays calls is allowed for by ``bound_us``; the share of a call that lies before its pulse
+    can't be known.
+    """
     fits = ran.all(ClockFitted)
-    failed = [finding for finding in ran.all(Finding) if finding.verdict is Verdict.FAIL]
+    last = fits[-1]
+    off_us = [
+        (ran.true_ticks(last.host_zero_s + time_s / (1 + last.drift_ppm * 1e-6)) - ran.ticks(time_s))
+        / TICKS_PER_S
+        * 1e6
+        for time_s in (0.0, ran.ended.time_s)
+    ]
+    residuals = ", ".join(f"{fit.residual_us:.0f}" for fit in fits)
     with capsys.disabled():
-        words = f"drift {fits[-1].drift_ppm:+.1f} ppm, residual {fits[-1].residual_us:.0f} us" if fits else "no fit"
         print(
-            f"\n  on the twin, {ran.ended.time_s:.0f} s: clock map {words}; step p50 {ran.steps_us[0]:.0f} us, "
-            f"p99 {ran.steps_us[1]:.0f} us, p99.9 {ran.steps_us[2]:.0f} us; "
+            f"\n  on the twin, {ran.ended.time_s:.0f} s: clock map drift {last.drift_ppm:+.1f} ppm, "
+            f"residuals {residuals} us, pulses known to {last.bound_us:.0f} us, "
+            f"off the truth by {off_us[0]:+.0f} us at the start, "
+            f"{off_us[1]:+.0f} at the end; step p50 {ran.steps_us[0]:.0f} us, p99 {ran.steps_us[1]:.0f} us, "
+            f"p99.9 {ran.steps_us[2]:.0f} us; "
             f"{int((ran.log.flips['n_missed'] > 0).sum())} late of {len(ran.log.flips)} flips"
-            + "".join(f"\n  {finding.name}: {finding.figure}" for finding in failed)
         )
-    if not fits:  # a call was so late that pulses and flips didn't fit: the log must say so
-        assert any(finding.name == "clock map" for finding in failed)
-    elif fits[-1].residual_us < GOOD_RESIDUAL_US:  # calls over gRPC take milliseconds; a worse fit tells no drift
-        assert fits[-1].drift_ppm == pytest.approx(DRIFT_PPM, abs=10)
+    assert last.residual_us <= GOOD_RESIDUAL_US
+    assert abs(off_us[1]) <= last.bound_us + GOOD_RESIDUAL_US
+    assert last.drift_ppm == pytest.approx(DRIFT_PPM, abs=3)
 
 
 @pytest.mark.filterwarnings("ignore:Task of name")  # nidaqmx's, of a task that a pulled card can't be asked to clear
