@@ -108,6 +108,10 @@ class TwinBench:
         """Return each change of a net until now: ticks, and level from there on."""
         return [(ticks, level) for ticks, level in self._ask("scope", net=net, after_ticks=after_ticks)]
 
+    def forget(self) -> None:
+        """Let the scope forget all changes until now: it keeps them for ever otherwise."""
+        self._ask("forget")
+
     def analog(self, channel: str, volts: float | list[tuple[float, float]]) -> None:
         """Put a voltage at an analog input from now on, or a line through points (host time, volts)."""
         self._ask("analog", channel=channel, volts=volts)

@@ -45,6 +45,7 @@ class Desk:
             "level": self._level,
             "wire": self._wire,
             "scope": self._scope,
+            "forget": self._forget,
             "analog": self._analog,
             "n_tasks": lambda: len(servicer.tasks),
             "mouse": self._put_mouse,
@@ -150,6 +151,9 @@ class Desk:
         zero = self._card.counter_zero
         changes = ((ticks - zero, level) for ticks, level in self._card.scope[self._card.resolve(net)])
         return [(ticks, level) for ticks, level in changes if after_ticks is None or ticks > after_ticks]
+
+    def _forget(self) -> None:
+        self._card.forget()
 
     def _analog(self, channel: str, volts: float | list[tuple[float, float]]) -> None:
         card = self._card

@@ -195,6 +195,13 @@ class Card:
         if pin not in self._held:
             self.drive(pin, level=level)
 
+    def forget(self) -> None:
+        """Drop what is kept of all changes until now: the scope, and port 0's words but for the last."""
+        for changes in self.scope.values():
+            changes.clear()
+        since, words = self.words
+        del since[:-1], words[:-1]
+
     def watch(self, net: str, watcher: Watcher) -> None:
         """Have a watcher told of each change of a net, at its tick."""
         self._watchers[self._net(net)].append(watcher)
