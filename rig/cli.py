@@ -27,6 +27,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from hardware.events import Verdict
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
+from rig.commands_records import export_commands
 from rig.config.files import image_names, load_any, load_rig, load_stage, shipped
 from rig.config.load import ConfigError, Problem, nearest
 from rig.config.rig import RigConfig
@@ -34,8 +35,10 @@ from rig.log.reader import Tail, read_session
 from rig.log.replay import replay as replay_log
 from rig.log.schema import LogError, to_plain
 from rig.records.camstim import CamstimError
+from rig.records.finish import export_apart, finish
 from rig.records.folds import Folds
-from rig.records.products import FIGURE, SUMMARY_TEXT, summarise, write_products, write_products_of
+from rig.records.nwb import NwbError
+from rig.records.products import FIGURE, SUMMARY_TEXT, summarise, write_products
 from rig.records.summary import Summary
 from rig.session.assemble import SessionPlan, folder_name, refuse_misfits
 from rig.session.control import ControlError, Request, Running, Stage, ask, running_sessions
@@ -78,6 +81,7 @@ def run(
         str, typer.Option(help=f"Model mouse: {', '.join(kind.value for kind in MouseKind)}.")
     ] = MouseKind.PERFECT.value,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Where the session's folder is made.")] = None,
+    nwb: Annotated[bool, typer.Option(help="Write the NWB file at the end.")] = True,
 ) -> None:
     """Run one session from start to end and write its folder.
 
@@ -117,13 +121,20 @@ def run(
         write_products(log)
         out.print((folder / SUMMARY_TEXT).read_text(encoding="utf-8").rstrip(), markup=False)
         out.print(f"Folder: {folder}\nFigure: {folder / FIGURE}", markup=False)
+        if nwb:
+            told = export_apart(folder)
+            if told.path is not None:
+                out.print(f"File: {told.path}", markup=False)
+            else:
+                err.print(f"[red]✗[/red] {escape(told.problem or '')}", markup=True)
+                raise typer.Exit(1)
         if problem is not None or (log.ended is not None and log.ended.reason is EndReason.FAULT):
             raise typer.Exit(1)
 
 
 def _run_and_watch(plan: SessionPlan) -> str | None:
     """Run the session's process and show what its log says; return what went wrong, if anything."""
-    process, pipe = start_process(plan, runtime_dir=_runtime_dir(), unwatched=write_products_of)
+    process, pipe = start_process(plan, runtime_dir=_runtime_dir(), unwatched=finish)
     before = signal.signal(signal.SIGTERM, lambda _number, _frame: process.terminate())  # which stops the session now
     folds, tail = Folds(), Tail(plan.folder)
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn()
@@ -508,7 +519,7 @@ def _sentences() -> Iterator[None]:
     """Turn every error that we know into its sentence and exit code 1."""
     try:
         yield
-    except (ConfigError, LogError, CamstimError, DeviceError, ControlError) as error:
+    except (ConfigError, LogError, CamstimError, NwbError, DeviceError, ControlError) as error:
         err.print(str(error), markup=False)
         raise typer.Exit(1) from error
     except FileNotFoundError as error:
@@ -518,3 +529,6 @@ def _sentences() -> Iterator[None]:
         where = f"{error.filename}: " if error.filename else ""
         err.print(f"{where}{error.strerror or error}; look at the disk and the folder's permissions", markup=False)
         raise typer.Exit(1) from error
+
+
+app.add_typer(export_commands(out=out, sentences=_sentences), name="export")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from uuid import UUID
 
+import h5py
 import hdmf
 import msgspec
 import pynwb
@@ -62,9 +64,8 @@ def export_nwb(
     Raises
     ------
     NwbError
-        The record contradicts itself, or has not a single flip.
-    OSError
-        The file can't be written. None is there under its name then, unless there was one before.
+        The record contradicts itself or has not a single flip, or the file can't be written: then none is there
+        under its name, unless there was one before.
     """
     about = about or About()
     delay = delay or nominal_delay(log.started.rig_parameters)
@@ -136,26 +137,32 @@ def nwb_file(
 def _write(file: NWBFile, path: Path) -> None:
     """Write beside the name and rename; leave nothing half written.
 
+    The file is made in memory and written in one go: HDF5 on a full disk ends the whole process.
+
     Raises
     ------
-    OSError
+    NwbError
         The disk is full, or the folder is gone or may not be written.
     """
     partial = path.with_name(PARTIAL + path.name)
+    image = _image(file, name=partial.name)
     try:
-        with NWBHDF5IO(str(partial), "w") as io:
-            io.write(file)
+        with partial.open("wb") as on_disk:
+            on_disk.write(image)
+            os.fsync(on_disk.fileno())
         partial.replace(path)
-    except BaseException as error:
+    except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        if isinstance(error, OSError | RuntimeError):  # HDF5 says of a full disk what it likes
-            raise NwbError(
-                f"{path}: can't be written ({_first_line(error)}); make room or give another place with --out, "
-                "then run rig export nwb again: the log is untouched"
-            ) from error
-        raise
+        raise NwbError(
+            f"{path}: can't be written ({error.strerror or error}); make room or give another place with --out, then "
+            "run rig export nwb again: the log is untouched"
+        ) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
+def _image(file: NWBFile, *, name: str) -> bytes:
+    """Return the bytes of the file."""
+    with h5py.File(name, "w", driver="core", backing_store=False) as memory, NWBHDF5IO(file=memory, mode="w") as io:
+        io.write(file)
+        memory.flush()
+        return bytes(memory.id.get_file_image())

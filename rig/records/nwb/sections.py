@@ -14,6 +14,7 @@ import pandas as pd
 from pynwb import H5DataIO, NWBFile, TimeSeries
 from pynwb.core import VectorData, VectorIndex
 from pynwb.epoch import TimeIntervals
+from pynwb.image import GrayscaleImage
 
 from hardware.arrays import AnyArray, FloatArray
 from hardware.clock import TICKS_PER_S
@@ -24,11 +25,13 @@ from rig.records.monitor_delay import MonitorDelay
 from rig.records.nwb import extension
 from rig.records.nwb.about import About
 from rig.records.nwb.running import CUT_OFF_HZ, Running
-from rig.records.nwb.tables import Tables, ragged, stimulus_set
+from rig.records.nwb.tables import TRIAL_COLUMNS, Tables, ragged, stimulus_set
 from rig.records.summary import Summary
 from stages.events import Lick
 from stimuli.spec import Gabor, Grating
 
+PREVIEW_STEP = 8
+PREVIEW = "The warped frame, every eighth pixel: the core's Images must hold some."
 _BITS_OF_ID = 53
 """A float holds whole numbers of so many bits exactly; some readers make one of it."""
 
@@ -45,29 +48,9 @@ class StimulusTemplates:
     unwarped: AnyArray
 
 
-TRIAL_COLUMNS = {
-    "initial_image_name": "What was on the screen when the trial began.",
-    "change_image_name": "What was on it after the change; the same where none came.",
-    "is_change": "Whether the picture changed.",
-    "change_time": "When the change was on the screen, monitor's delay included; sham changes too. NaN without.",
-    "change_frame": "The change's flip, or the sham change's; -99 without.",
-    "go": "The picture changed, and a lick in the window was paid.",
-    "catch": "A sham change.",
-    "lick_times": "Every lick of the trial.",
-    "response_time": "The first lick of the trial, wherever it fell; NaN without one and in aborted trials.",
-    "response_latency": "Response time less change time; infinite without a lick, NaN in aborted trials.",
-    "reward_time": "When the trial's reward was given; NaN without one.",
-    "reward_volume": "Millilitres; 0 without a reward.",
-    "hit": "A go trial with a lick in the window.",
-    "false_alarm": "A catch trial with a lick in the window.",
-    "miss": "A go trial without a lick in the window.",
-    "correct_reject": "A catch trial without a lick in the window.",
-    "aborted": "A lick before the change ended the trial.",
-    "auto_rewarded": "The change was paid without a lick; such a trial is no go trial.",
-    "trial_length": "Seconds.",
-    "trial": "The trial's number in the event log.",
-}
 PRESENTATION_COLUMNS = {
+    "start_time": "Start, in seconds.",
+    "stop_time": "End, in seconds.",
     "duration": "Seconds on the screen.",
     "start_frame": "The flip it came on with.",
     "end_frame": "The first flip without it.",
@@ -303,6 +286,10 @@ def add_templates(file: NWBFile, name: str, templates: StimulusTemplates | None)
                 data=_packed(templates.warped),
                 unwarped=_packed(templates.unwarped.astype(np.float32)),
                 control_description=list(templates.names),
+                images=[
+                    GrayscaleImage(name=name, data=frame[::PREVIEW_STEP, ::PREVIEW_STEP], description=PREVIEW)
+                    for name, frame in zip(templates.names, templates.warped, strict=True)
+                ],
             )
         )
 
@@ -387,22 +374,15 @@ def _add_line(file: NWBFile, name: str, line: Line, times_s: FloatArray, states:
 
 
 def _intervals(name: str, what: str, table: pd.DataFrame, descriptions: dict[str, str]) -> TimeIntervals:
-    columns: list[Any] = [
-        VectorData(name="start_time", description="Start, in seconds.", data=table["start_time"].to_numpy()),
-        VectorData(name="stop_time", description="End, in seconds.", data=table["stop_time"].to_numpy()),
-    ]
-    names = ["start_time", "stop_time"]
+    columns: list[Any] = []
     for column in table.columns:
-        if column in names:
-            continue
-        names.append(column)
         if column == "lick_times":
             flat, ends = ragged(list(table[column]))
             values = VectorData(name=column, description=descriptions[column], data=flat)
             columns += [values, VectorIndex(name=f"{column}_index", target=values, data=ends)]
         else:
             columns.append(_column(column, descriptions[column], table[column].tolist()))
-    return TimeIntervals(name=name, description=what, columns=columns, colnames=names)
+    return TimeIntervals(name=name, description=what, columns=columns, colnames=list(table.columns))
 
 
 def _column(name: str, what: str, values: list[Any]) -> VectorData:

@@ -33,6 +33,31 @@ from stimuli.spec import Gabor, Grating, NaturalImage, NaturalMovie, Stimulus, l
 
 NO_CHANGE = -99
 """``change_frame`` of a trial that never came to its change, and ``movie_repeat`` of what is no movie."""
+TRIAL_COLUMNS = {
+    "start_time": "Start, in seconds.",
+    "stop_time": "End, in seconds.",
+    "initial_image_name": "What was on the screen when the trial began.",
+    "change_image_name": "What was on it after the change; the same where none came.",
+    "is_change": "Whether the picture changed.",
+    "change_time": "When the change was on the screen, monitor's delay included; sham changes too. NaN without.",
+    "change_frame": "The change's flip, or the sham change's; -99 without.",
+    "go": "The picture changed, and a lick in the window was paid.",
+    "catch": "A sham change.",
+    "lick_times": "Every lick of the trial.",
+    "response_time": "The first lick of the trial, wherever it fell; NaN without one and in aborted trials.",
+    "response_latency": "Response time less change time; infinite without a lick, NaN in aborted trials.",
+    "reward_time": "When the trial's reward was given; NaN without one.",
+    "reward_volume": "Millilitres; 0 without a reward.",
+    "hit": "A go trial with a lick in the window.",
+    "false_alarm": "A catch trial with a lick in the window.",
+    "miss": "A go trial without a lick in the window.",
+    "correct_reject": "A catch trial without a lick in the window.",
+    "aborted": "A lick before the change ended the trial.",
+    "auto_rewarded": "The change was paid without a lick; such a trial is no go trial.",
+    "trial_length": "Seconds.",
+    "trial": "The trial's number in the event log.",
+}
+"""Columns of trials, and what they mean."""
 OMITTED = "omitted"
 SPONTANEOUS = "spontaneous"
 FIVE_MINUTES_S = 300.0
@@ -153,7 +178,7 @@ def trials_of(rows: Sequence[TrialRow], stimuli: Sequence[Stimulus], *, delay_s:
                 "trial": row.trial,
             }
         )
-    return pd.DataFrame(table)
+    return pd.DataFrame(table, columns=list(TRIAL_COLUMNS))
 
 
 def _rewards(log: SessionLog) -> pd.DataFrame:

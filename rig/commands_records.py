@@ -1,0 +1,80 @@
+"""The commands that turn sessions into other people's files, as a group that ``rig.cli`` takes in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rig.log.reader import read_session
+from rig.records.monitor_delay import DelayOrigin, MonitorDelay
+from rig.records.nwb import NwbError
+
+SessionFolder = Annotated[Path, typer.Argument(help="The session's folder.", show_default=False)]
+
+
+def export_commands(*, out: Console, sentences: Callable[[], AbstractContextManager[None]]) -> typer.Typer:
+    """Return the commands of ``rig export``.
+
+    Parameters
+    ----------
+    out
+        Where they say what they made.
+    sentences
+        Turns the errors we know into a sentence and exit code 1.
+    """
+    export = typer.Typer(help="Write a session as a file that other programs read.", no_args_is_help=True)
+
+    @export.callback()
+    def _group() -> None:
+        """Write a session as a file that other programs read.
+
+        Made from the session's folder, which stays as it is; a file can be made again at any time.
+        """
+
+    @export.command("nwb")
+    def nwb(
+        session: SessionFolder,
+        out_file: Annotated[Path | None, typer.Option("--out", help="Instead of session.nwb in its folder.")] = None,
+        about: Annotated[
+            Path | None, typer.Option(help="File about mouse and laboratory; else about.yaml, or MOUSE.yaml beside.")
+        ] = None,
+        monitor_delay_s: Annotated[
+            float | None, typer.Option(help="Measured delay from flip to picture, instead of the rig's nominal one.")
+        ] = None,
+        monitor_delay_spread_s: Annotated[
+            float | None, typer.Option(help="Its standard deviation; goes with it.")
+        ] = None,
+    ) -> None:
+        """Write the NWB file that AllenSDK opens; also of stopped and crashed sessions.
+
+        Example: rig export nwb sessions/2026-01-01T000000Z_M1_OPHYS_1_images_A_00000000
+        """
+        from rig.records.nwb.about import about_of  # noqa: PLC0415 - pynwb takes a second, no other command needs it
+        from rig.records.nwb.export import export_nwb  # noqa: PLC0415
+
+        with sentences():
+            delay = _measured(monitor_delay_s, monitor_delay_spread_s)
+            log = read_session(session)
+            known = about_of(session, mouse=log.started.mouse, file=about)
+            exported = export_nwb(log, about=known, delay=delay, path=out_file)
+            out.print(str(exported.path), markup=False)
+            for flag in exported.flags:
+                out.print(f"Note: {flag}", markup=False)
+
+    return export
+
+
+def _measured(delay_s: float | None, spread_s: float | None) -> MonitorDelay | None:
+    if delay_s is None and spread_s is None:
+        return None
+    if delay_s is None or spread_s is None:
+        raise NwbError("give --monitor-delay-s and --monitor-delay-spread-s together, or neither")
+    try:
+        return MonitorDelay(delay_s, DelayOrigin.MEASURED, spread_s)
+    except ValueError as error:
+        raise NwbError(f"--monitor-delay-s: {error}") from error
