@@ -27,7 +27,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from hardware.events import Verdict
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
-from rig.commands_records import export_commands
+from rig.commands_records import add_recover, export_commands
 from rig.config.files import image_names, load_any, load_rig, load_stage, shipped
 from rig.config.load import ConfigError, Problem, nearest
 from rig.config.rig import RigConfig
@@ -532,3 +532,9 @@ def _sentences() -> Iterator[None]:
 
 
 app.add_typer(export_commands(out=out, sentences=_sentences), name="export")
+add_recover(
+    app,
+    out=out,
+    sentences=_sentences,
+    running=lambda: {session.session_id for session in running_sessions(_runtime_dir())},
+)

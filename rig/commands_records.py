@@ -1,7 +1,8 @@
-"""The commands that turn sessions into other people's files, as a group that ``rig.cli`` takes in."""
+"""The commands that turn sessions into other people's files and mend crashed ones; ``rig.cli`` takes them in."""
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 from rig.log.reader import read_session
 from rig.records.monitor_delay import DelayOrigin, MonitorDelay
 from rig.records.nwb import NwbError
+from rig.records.recover import QUIET_S, recover_all
 
 SessionFolder = Annotated[Path, typer.Argument(help="The session's folder.", show_default=False)]
 
@@ -67,6 +69,46 @@ def export_commands(*, out: Console, sentences: Callable[[], AbstractContextMana
                 out.print(f"Note: {flag}", markup=False)
 
     return export
+
+
+def add_recover(
+    app: typer.Typer,
+    *,
+    out: Console,
+    sentences: Callable[[], AbstractContextManager[None]],
+    running: Callable[[], set[str]],
+) -> None:
+    """Add ``rig recover`` to the commands.
+
+    Parameters
+    ----------
+    out, sentences
+        As in ``export_commands``.
+    running
+        Returns the ids of the sessions that run on this machine.
+    """
+
+    @app.command("recover")
+    def recover(
+        where: Annotated[Path, typer.Argument(help="Folder with sessions, at whatever depth.")] = Path("sessions"),
+        quiet_s: Annotated[
+            float, typer.Option(min=0, help="Leave sessions alone that wrote less than so long ago.")
+        ] = QUIET_S,
+    ) -> None:
+        """Close sessions that crashed, and make all their products.
+
+        Nothing that was recorded is changed: one line is added to the log, and the products and the NWB file are made
+        of what is there. Sessions that run are left alone.
+        """
+        with sentences():
+            n, failed = 0, False
+            for recovered in recover_all(where, by=getpass.getuser(), running=running(), quiet_s=quiet_s):
+                out.print(recovered.words(), markup=False)
+                n += recovered.broke_off_s is not None
+                failed |= recovered.problem is not None
+            out.print(f"{n} sessions recovered." if n != 1 else "1 session recovered.", markup=False)
+            if failed:
+                raise typer.Exit(1)
 
 
 def _measured(delay_s: float | None, spread_s: float | None) -> MonitorDelay | None:
