@@ -43,7 +43,11 @@ class Recovered:
         """Return it in a sentence."""
         if self.broke_off_s is None:
             return f"{self.problem}"
-        trials = f"{self.n_trials} trials" if self.n_trials else "too young to have a trial, so AllenSDK can't open it"
+        trials = (
+            f"{self.n_trials} trial{'s' * (self.n_trials != 1)}"
+            if self.n_trials
+            else "too young to have a trial, so AllenSDK can't open it"
+        )
         made = f"; {self.problem}" if self.problem else ""
         return f"{self.folder}: crashed after {self.broke_off_s:.2f} s, closed; {trials}{made}"
 
