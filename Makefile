@@ -21,6 +21,7 @@ ALLEN := $(ALLEN_VENV)/.stamp
 PEER_SESSION := .peer-session
 PEER_NWB := .peer-nwb
 PEER_KILLED := .peer-killed
+PEER_CAMSTIM := .peer-camstim
 
 DEMO_DIR := demo-sessions
 DEMO := --mouse demo --stage OPHYS_1_images_A --rig simulated_imaging --simulated-mouse perfect --fast --seed 1
@@ -61,6 +62,9 @@ peers-test: $(DEV) $(NPC) $(ALLEN) ## Have other people's readers read our files
 	$(BIN)/python -m tests.peers.nwb_sessions $(PEER_NWB)
 	$(BIN)/python -m tests.peers.inspector_accepts $(PEER_NWB)
 	$(ALLEN_VENV)/bin/python tests/peers/allensdk_opens.py $(PEER_NWB)
+	rm -rf $(PEER_CAMSTIM)
+	$(BIN)/python -m tests.peers.camstim_sessions $(PEER_CAMSTIM)
+	$(ALLEN_VENV)/bin/python tests/peers/allensdk_classifies.py $(PEER_CAMSTIM)
 	rm -rf $(PEER_KILLED)
 	$(BIN)/python -m tests.peers.killed_sessions $(PEER_KILLED)
 	$(BIN)/python -m tests.peers.inspector_accepts $(PEER_KILLED)
@@ -70,7 +74,7 @@ figures: $(RUNTIME) ## Draw the README's figure anew, from the configuration.
 	$(BIN)/rig draw OPHYS_1_images_A --out stages/trials.svg
 
 clean: ## Remove .venv, caches, builds and the demo's sessions.
-	rm -rf $(VENV) $(NPC_VENV) $(ALLEN_VENV) $(PEER_SESSION) $(PEER_NWB) $(PEER_KILLED) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(NPC_VENV) $(ALLEN_VENV) $(PEER_SESSION) $(PEER_NWB) $(PEER_KILLED) $(PEER_CAMSTIM) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf $(DEMO_DIR)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -68,6 +68,20 @@ def export_commands(*, out: Console, sentences: Callable[[], AbstractContextMana
             for flag in exported.flags:
                 out.print(f"Note: {flag}", markup=False)
 
+    @export.command("camstim")
+    def camstim(
+        session: SessionFolder,
+        out_file: Annotated[Path | None, typer.Option("--out", help="Instead of session.pkl in its folder.")] = None,
+    ) -> None:
+        """Write the pickle that camstim would have left, for processing that reads those.
+
+        Example: rig export camstim sessions/2026-01-01T000000Z_M1_OPHYS_1_images_A_00000000
+        """
+        from rig.records.camstim_export import export_camstim  # noqa: PLC0415 - scipy takes a second
+
+        with sentences():
+            out.print(str(export_camstim(read_session(session), path=out_file)), markup=False)
+
     return export
 
 
