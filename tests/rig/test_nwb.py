@@ -455,3 +455,24 @@ def test_a_session_without_a_flip_is_refused_by_a_sentence(log: SessionLog) -> N
     with pytest.raises(NwbError, match="not one flip reached the disk"):
         export_nwb(replace(log, flips=log.flips[:0]))
     assert TICKS_PER_S == 100_000_000
+
+
+@pytest.mark.parametrize("began_with", [TrialStarted, FlashOmitted, Change])
+def test_a_record_that_breaks_off_on_the_very_flip_something_began_with_passes_the_inspector(
+    log: SessionLog, tmp_path: Path, began_with: type
+) -> None:
+    i, entry, _ = first(log, began_with, after=300)
+    torn = replace(log, entries=log.entries[: i + 1], lines=log.lines[: i + 1], flips=log.flips[: entry.flip + 1])
+
+    wrong, _ = problems(export_nwb(torn, path=tmp_path / FILE).path)
+
+    assert wrong == []
+
+
+def test_what_began_after_the_last_flip_on_disk_is_in_the_log_alone(log: SessionLog) -> None:
+    i, entry, trial = first(log, TrialStarted, after=300)
+    torn = replace(log, entries=log.entries[: i + 1], lines=log.lines[: i + 1], flips=log.flips[: entry.flip])
+    tables = tables_of(torn, delay_s=0.02)
+
+    assert trial not in [*tables.trials["trial"], *tables.cut_trials["trial"]]
+    assert all((table["start_frame"] < len(torn.flips)).all() for table in tables.presentations.values())

@@ -108,11 +108,11 @@ def tables_of(log: SessionLog, *, delay_s: float) -> Tables:
     """Return the tables of a session; ``delay_s`` is the monitor's.
 
     Rows that begin after the last flip that reached the disk are left out: a crash may cut the files apart by some
-    hundredths of a second.
+    hundredths of a second. So are blocks that were over before a flip was made.
     """
     folds = Folds.of(log.entries)
-    rows = folds.trials.rows
-    last_s = float(log.flips["time_s"][-1]) if len(log.flips) else 0.0
+    rows = [row for row in folds.trials.rows if row.start_flip < len(log.flips)]
+    last_s = _last_s(log)
     presentations, n_stimulus_frames = _presentations(log, folds, delay_s=delay_s)
     return Tables(
         trials=trials_of([row for row in rows if is_whole(row)], log.started.stimuli, delay_s=delay_s, last_s=last_s),
@@ -124,6 +124,11 @@ def tables_of(log: SessionLog, *, delay_s: float) -> Tables:
         licks=_licks(log),
         n_stimulus_frames=n_stimulus_frames,
     )
+
+
+def _last_s(log: SessionLog) -> float:
+    """Return when the record ends: what came with the last flip was on for a refresh at the least."""
+    return float(log.flips["time_s"][-1]) + 1 / log.started.refresh_hz if len(log.flips) else 0.0
 
 
 def is_whole(row: TrialRow) -> bool:
@@ -150,7 +155,7 @@ def trials_of(rows: Sequence[TrialRow], stimuli: Sequence[Stimulus], *, delay_s:
         licks = np.array(row.lick_times_s, np.float64)
         response_s = float(licks[0]) if len(licks) and is_sorted else math.nan
         latency_s = (response_s - change_s if len(licks) else math.inf) if is_sorted else math.nan
-        stop_s = last_s if math.isnan(row.end_time_s) else row.end_time_s
+        stop_s = max(last_s, row.start_time_s) if math.isnan(row.end_time_s) else row.end_time_s
         initial = names.get(row.initial_stimulus, row.initial_stimulus)
         table.append(
             {
@@ -210,6 +215,8 @@ def _presentations(log: SessionLog, folds: Folds, *, delay_s: float) -> tuple[di
     flips = log.flips
     rows = folds.presentations.table()
     rows = with_stops(rows[rows["start_flip"] < len(flips)].reset_index(drop=True), flips)
+    rows.loc[rows["start_flip"] == len(flips) - 1, "stop_time_s"] = _last_s(log)
+    rows = rows[rows["omitted"] | (rows["stop_time_s"] > rows["start_time_s"])].reset_index(drop=True)
     starts = [(entry.flip, entry.event.block) for entry in log.entries if isinstance(entry.event, BlockStarted)]
     numbers = np.searchsorted([flip for flip, _ in starts], rows["start_flip"], side="right") - 1
     rows["stimulus_block"] = np.maximum(numbers, 0)
