@@ -531,10 +531,9 @@ def _sentences() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-app.add_typer(export_commands(out=out, sentences=_sentences), name="export")
-add_recover(
-    app,
-    out=out,
-    sentences=_sentences,
-    running=lambda: {session.session_id for session in running_sessions(_runtime_dir())},
-)
+def _running_ids() -> set[str]:
+    return {session.session_id for session in running_sessions(_runtime_dir())}
+
+
+app.add_typer(export_commands(out=out, sentences=_sentences, running=_running_ids), name="export")
+add_recover(app, out=out, sentences=_sentences, running=_running_ids)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rig.log.reader import read_session
+from rig.log.reader import SessionLog, read_session
 from rig.records.monitor_delay import DelayOrigin, MonitorDelay
 from rig.records.nwb import NwbError
 from rig.records.recover import QUIET_S, recover_all
@@ -19,7 +19,9 @@ from rig.records.recover import QUIET_S, recover_all
 SessionFolder = Annotated[Path, typer.Argument(help="The session's folder.", show_default=False)]
 
 
-def export_commands(*, out: Console, sentences: Callable[[], AbstractContextManager[None]]) -> typer.Typer:
+def export_commands(
+    *, out: Console, sentences: Callable[[], AbstractContextManager[None]], running: Callable[[], set[str]]
+) -> typer.Typer:
     """Return the commands of ``rig export``.
 
     Parameters
@@ -28,7 +30,16 @@ def export_commands(*, out: Console, sentences: Callable[[], AbstractContextMana
         Where they say what they made.
     sentences
         Turns the errors we know into a sentence and exit code 1.
+    running
+        Returns the ids of the sessions that run on this machine.
     """
+
+    def over(folder: Path) -> SessionLog:
+        log = read_session(folder)
+        if log.started.session_id in running():
+            raise NwbError(f"{folder}: the session still runs; wait for its end, which writes the NWB file anyway")
+        return log
+
     export = typer.Typer(help="Write a session as a file that other programs read.", no_args_is_help=True)
 
     @export.callback()
@@ -61,7 +72,7 @@ def export_commands(*, out: Console, sentences: Callable[[], AbstractContextMana
 
         with sentences():
             delay = _measured(monitor_delay_s, monitor_delay_spread_s)
-            log = read_session(session)
+            log = over(session)
             known = about_of(session, mouse=log.started.mouse, file=about)
             exported = export_nwb(log, about=known, delay=delay, path=out_file)
             out.print(str(exported.path), markup=False)
@@ -80,7 +91,7 @@ def export_commands(*, out: Console, sentences: Callable[[], AbstractContextMana
         from rig.records.camstim_export import export_camstim  # noqa: PLC0415 - scipy takes a second
 
         with sentences():
-            out.print(str(export_camstim(read_session(session), path=out_file)), markup=False)
+            out.print(str(export_camstim(over(session), path=out_file)), markup=False)
 
     return export
 
@@ -92,15 +103,7 @@ def add_recover(
     sentences: Callable[[], AbstractContextManager[None]],
     running: Callable[[], set[str]],
 ) -> None:
-    """Add ``rig recover`` to the commands.
-
-    Parameters
-    ----------
-    out, sentences
-        As in ``export_commands``.
-    running
-        Returns the ids of the sessions that run on this machine.
-    """
+    """Add ``rig recover`` to the commands; what it is handed is as in ``export_commands``."""
 
     @app.command("recover")
     def recover(

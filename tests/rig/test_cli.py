@@ -11,15 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
 import typer
 from click.testing import Result
+from rich.console import Console
 from typer.testing import CliRunner
 
 from rig.cli import app
+from rig.commands_records import export_commands
 from rig.config.files import shipped
 from rig.log.reader import SessionLog, read_session
 from rig.log.writer import EDGES, EVENTS, FLIPS, LogWriter
@@ -379,6 +381,17 @@ def test_export_nwb_writes_the_file_and_names_what_nobody_told_it(folder: Path) 
     assert result.stdout.splitlines()[0] == str(folder / NWB_FILE)
     assert "Note: the mouse's age is not known; the file says 0 days" in result.stdout
     assert "Note: the monitor's delay was not measured: 21.15 ms, nominal" in result.stdout
+
+
+def test_a_session_that_runs_is_not_exported(folder: Path) -> None:
+    commands = export_commands(
+        out=Console(), sentences=nullcontext, running=lambda: {read_session(folder).started.session_id}
+    )
+
+    result = CliRunner().invoke(commands, ["nwb", str(folder)])
+
+    assert "the session still runs" in str(result.exception)
+    assert not (folder / NWB_FILE).exists()
 
 
 @pytest.mark.parametrize(
