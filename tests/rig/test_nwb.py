@@ -15,6 +15,7 @@ import pytest
 from pynwb import NWBHDF5IO
 
 from hardware.clock import TICKS_PER_S
+from hardware.events import DeviceIdentified
 from hardware.lines import Line
 from hardware.simulated.mice import MouseKind
 from rig.log.reader import SessionLog, read_session
@@ -176,6 +177,21 @@ def test_what_the_rig_can_not_know_comes_from_a_file_beside_the_session(log: Ses
         assert file.experimenter == ("Doe, Jane",)
     assert not [flag for flag in done.flags if "mouse's age" in flag]
     assert about_of(tmp_path / "session", mouse="M2") == About()
+
+
+def test_a_device_that_says_twice_what_it_is_is_one_device(log: SessionLog, tmp_path: Path) -> None:
+    i, entry, _ = first(log, DeviceIdentified)
+    part = msgspec.structs.replace(entry.event, model="its counters")
+    path = export_nwb(
+        replace(
+            with_entry(log, i, entry, msgspec.structs.replace(entry, event=part)),
+            lines=[*log.lines[:i], log.lines[i], *log.lines[i:]],
+        ),
+        path=tmp_path / FILE,
+    ).path
+
+    with h5py.File(path) as file:
+        assert "; its counters, " in file[f"general/devices/{entry.event.device}"].attrs["description"]
 
 
 # --- the monitor's delay ----------------------------------------------------------------------------

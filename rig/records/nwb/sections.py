@@ -170,12 +170,15 @@ def add_provenance(
 
 
 def add_devices(file: NWBFile, log: SessionLog) -> None:
-    """Add each device that said what it is, and what its check found."""
+    """Add each device that said what it is; one of several parts, as a card is, says so several times."""
+    said: dict[str, list[str]] = {}
     for entry in log.entries:
         if isinstance(device := entry.event, DeviceIdentified):
             details = "".join(f", {name} {value}" for name, value in device.details.items())
             serial = f", serial number {device.serial}" if device.serial else ""
-            file.create_device(name=device.device, description=f"{device.model}{serial}{details}")
+            said.setdefault(device.device, []).append(f"{device.model}{serial}{details}")
+    for name, parts in said.items():
+        file.create_device(name=name.replace("/", "-"), description="; ".join(dict.fromkeys(parts)))
 
 
 def failed_checks(log: SessionLog) -> list[str]:
