@@ -25,7 +25,7 @@ from hardware.protocols import DeviceError, Identity
 PULSE_WIDTH_S = 0.004
 ECHO_LIMIT_S = 0.5
 """A frame pulse that is not back this soon has no wire to come back on."""
-UNSEEN_S = 0.7
+UNSEEN_S = 0.5
 UNSEEN_PULSES = 10
 """When so many frame pulses in so long a time were not seen back, though edges are being read, their wire is off."""
 ALIGN_INTERVAL_S = (5.0, 15.0)
@@ -58,6 +58,7 @@ class NidaqOutputs:
         self._raise_at_s = math.inf
         self._n_unseen = 0
         self._unseen_since_s = math.inf
+        self._unseen: DeviceError | None = None
         self._running = False
         self._align_high = False
         self._next_align_s = math.inf
@@ -128,7 +129,7 @@ class NidaqOutputs:
     # --- SyncOutputs ----------------------------------------------------------------------------------
 
     def flip_pulse(self) -> None:
-        """See ``SyncOutputs.flip_pulse``."""
+        """See ``SyncOutputs.flip_pulse``; says as well, with the next pulse, that those before were not seen back."""
         with self._frame_lock, self._connection.calls(self.name):
             if self._frame_low:  # the reader was held up: without this there would be no fall
                 self._write("frame", level=True)
@@ -141,6 +142,9 @@ class NidaqOutputs:
             self._n_unseen += 1
             if self._n_unseen == 1:
                 self._unseen_since_s = after_s
+        unseen, self._unseen = self._unseen, None
+        if unseen is not None:
+            raise unseen
 
     def flips_made(self, *, host_s: FloatArray) -> None:
         """See ``SyncOutputs.flips_made``: each had its pulse already; says here what went wrong elsewhere."""
@@ -168,7 +172,7 @@ class NidaqOutputs:
     def serve(self, *, host_s: float) -> None:
         """Raise the frame line when its pulse is over; give alignment pulses; miss frame pulses."""
         if self._n_unseen >= UNSEEN_PULSES and host_s - self._unseen_since_s > UNSEEN_S and self._edges.lost is None:
-            self._error = DeviceError(
+            self._unseen = DeviceError(
                 device=self.name,
                 what=f"frame pulses have not been seen back for {host_s - self._unseen_since_s:.1f} s",
                 remedy="check the frame-pulse line and its echo",
