@@ -486,17 +486,37 @@ def bench(
         bool, typer.Option("--mice", help="Instead, hold the stochastic mouse against real quantiles.")
     ] = False,
     sessions: Annotated[int, typer.Option(min=1, help="With --mice: sessions of each stage.")] = 12,
+    rig: Annotated[
+        str | None,
+        typer.Option(help="Instead, measure the card of a rig, by name or file: lick to pulse, a step of the loop."),
+    ] = None,
+    licks: Annotated[int, typer.Option(min=10, help="With --rig: how many licks are paid.")] = 200,
+    yes: Annotated[bool, typer.Option("--yes", help="With --rig: don't ask whether the valve is unplugged.")] = False,
 ) -> None:
-    """Measure what a session costs: an hour in fast mode, a step in real time, memory."""
+    """Measure what a session costs: an hour in fast mode, a step in real time, memory.
+
+    With [b]--rig[/b], what its card costs. A real card needs a wire for it: from align_output to the lick sensor's
+    inputs; and the valve unplugged.
+    """
     if mice:
         from rig.mouse_quantiles import table as beside_real  # noqa: PLC0415
 
         out.print(beside_real(n_sessions=sessions))
         return
-    from rig.bench import measure, table  # noqa: PLC0415 - only this command needs it
+    from rig.bench import Figure, measure, table  # noqa: PLC0415 - only this command needs it
+
+    def measured() -> list[Figure]:
+        if rig is None:
+            return measure(real_time_s=seconds)
+        from rig.card_bench import measure_card  # noqa: PLC0415
+
+        config = load_rig(rig)
+        if not config.simulated and not yes:
+            typer.confirm("Is the valve unplugged, and align_output wired to the lick sensor's inputs?", abort=True)
+        return measure_card(config, n_licks=licks, seconds=seconds)
 
     with _sentences():
-        figures = measure(real_time_s=seconds)
+        figures = measured()
         if as_json:
             out.print(json.dumps(figures, indent=2), markup=False)
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 
 import numpy as np
 
@@ -32,6 +33,8 @@ ALIGN_INTERVAL_S = (5.0, 15.0)
 """Alignment pulses come at random intervals, so that a stretch of them fits in one place only."""
 ALIGN_WIDTH_S = 0.01
 ALIGN_FIRST_S = 1.0
+MOST_CALLS = 3600
+"""A minute's frame pulses: the time between two looks at ``health``."""
 
 
 class NidaqOutputs:
@@ -63,6 +66,8 @@ class NidaqOutputs:
         self._align_high = False
         self._next_align_s = math.inf
         self._error: DeviceError | None = None
+        self.frame_calls_s: deque[float] = deque(maxlen=MOST_CALLS)
+        """How long the last frame pulses' calls took."""
         edges.watch((Line.VSYNC_STIM,), self._seen)
         edges.attend(self)
 
@@ -101,8 +106,16 @@ class NidaqOutputs:
         return [check_frame_pulse(give=self._give, seen_back=self._seen_back)]
 
     def health(self) -> dict[str, float]:
-        """Nothing to watch: the pulses are counted where they are seen back."""
-        return {}
+        """Return how long the last minute's frame pulses took; they are counted where they are seen back."""
+        calls_ms = np.array(self.frame_calls_s) * 1e3
+        if not len(calls_ms):
+            return {}
+        median_ms, most_ms = np.quantile(calls_ms, [0.5, 0.99]).tolist()
+        return {
+            "frame_call_median_ms": median_ms,
+            "frame_call_99_percent_ms": most_ms,
+            "frame_call_longest_ms": float(calls_ms.max()),
+        }
 
     def close(self) -> None:
         """Put the lines at rest and let go of them."""
@@ -137,6 +150,7 @@ class NidaqOutputs:
             self._write("frame", level=False)
             after_s = self._clock.now_s()
             self._edges.time.pulsed(before_s=before_s, after_s=after_s)
+            self.frame_calls_s.append(after_s - before_s)
             self._frame_low = True
             self._raise_at_s = after_s + PULSE_WIDTH_S
             self._n_unseen += 1
@@ -163,6 +177,18 @@ class NidaqOutputs:
         """See ``SyncOutputs.acquire``."""
         with self._connection.calls(self.name):
             self._write("acquire", level=level)
+
+    # --- by hand: measurements and loop-back wires ----------------------------------------------------
+
+    def align(self, *, level: bool) -> None:
+        """Drive the alignment line, while no stimulus runs."""
+        with self._connection.calls(self.name):
+            self._write("align", level=level)
+
+    def ask(self) -> None:
+        """Ask the card whether a line's task is done: the least that a call can be asked for."""
+        with self._connection.calls(self.name):
+            self._tasks["align"].is_task_done()
 
     # --- Service, in the reader's thread ----------------------------------------------------------------
 

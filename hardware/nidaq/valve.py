@@ -58,6 +58,14 @@ ECHO_TOLERANCE = 0.02
 LOCK_LIMIT_S = 2.0
 
 
+class SoftwareStart(NamedTuple):
+    """A pulse that software has started for a lick: when the reader came to the lick, when its call returned."""
+
+    lick_ticks: int
+    looked_s: float
+    returned_s: float
+
+
 class _Armed(NamedTuple):
     reward: int
     open_s: float
@@ -184,6 +192,9 @@ class NidaqValve:
         self.n_stray = 0
         self.slowest_s = 0.0
         """The longest from a paid lick to the return of the call that started the counter."""
+        self.starts: deque[SoftwareStart] = deque(maxlen=1000)
+        """The last pulses that software has started."""
+        self._looked_s = 0.0
         edges.watch((Line.LICK_SENSOR, Line.REWARD_ECHO), self._edge)
         edges.attend(self)
 
@@ -430,6 +441,7 @@ class NidaqValve:
         """Judge a lick and an echo; the lick first, since a card that pays it does so on the same tick."""
         if self._task is None:
             return
+        self._looked_s = self._clock.now_s()
         with self._lock:
             try:
                 with self._connection.calls(self.name):
@@ -531,6 +543,7 @@ class NidaqValve:
         pulse.started_ticks = max(pulse.lick_ticks, time.ticks((before_s + after_s) / 2))
         if pulse.lick_ticks >= 0:
             self.slowest_s = max(self.slowest_s, after_s - time.host_s(pulse.lick_ticks))
+            self.starts.append(SoftwareStart(pulse.lick_ticks, self._looked_s, after_s))
         self._fired(pulse, lick_ticks=pulse.lick_ticks)
 
     def _rest(self, pulse: _Pulse) -> None:

@@ -212,7 +212,7 @@ def on_card(
         wired = card.wired()
         if card.twin is not None:
             if twin is None:
-                twin = stack.enter_context(_new_twin(card, drift_ppm=card.twin.drift_ppm, seed=seed))
+                twin = stack.enter_context(new_twin(card, seed=seed))
             wired = card.wired(address=twin.address)
             at_twin = stack.enter_context(_AtTwin(twin.bench, card, config.faults))
             with _bench_calls():
@@ -277,7 +277,15 @@ class _Gate:
 
 
 @contextmanager
-def _new_twin(card: NidaqCardConfig, *, drift_ppm: float, seed: int) -> Iterator[Twin]:
+def new_twin(card: NidaqCardConfig, *, seed: int) -> Iterator[Twin]:
+    """Yield a twin of a card, whose file has one; end it afterwards.
+
+    Raises
+    ------
+    DeviceError
+        The library is not installed, or the twin does not start.
+    """
+    drift_ppm = card.twin.drift_ppm if card.twin is not None else 0.0
     probe = Connection(card.wired(address=NO_TWIN_ADDRESS))
     probe.open()  # says in a sentence what is not installed
     probe.close()

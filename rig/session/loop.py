@@ -134,6 +134,11 @@ class Loop:
         self._n_late = 0
         self._step_s: list[float] = []
 
+    @property
+    def devices(self) -> Devices:
+        """The devices it runs on."""
+        return self._devices
+
     def run(self) -> SessionEnded:
         """Run until the task is finished; return how it ended.
 

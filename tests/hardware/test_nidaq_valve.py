@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.events import Verdict
-from hardware.nidaq.connection import CardConfig
+from hardware.nidaq.connection import CardConfig, Pace
 from hardware.nidaq.valve import CLOSING_S, OPENING_S, NidaqValve
 from hardware.protocols import DeviceError, PulseOutcome, PulseReport
 from hardware.simulated.twin import Twin
@@ -186,6 +186,32 @@ def test_windows_follow_each_other_on_one_counter(rig: CardOnTwin) -> None:
         fired, confirmed = rig.reports(now_s + 1.0)
         assert (fired.reward, fired.path) == (reward, path)
         assert confirmed.open_s == pytest.approx(CALIBRATION.open_time_s(5.0 + reward), abs=2e-8)
+
+
+def test_one_call_lies_between_a_lick_and_its_pulse_on_the_software_path(
+    twin: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_calls, between = 0, []
+    answered, lick = Pace.answered, NidaqValve._lick
+
+    def counted(pace: Pace, **took: float) -> None:
+        nonlocal n_calls
+        n_calls += 1
+        answered(pace, **took)
+
+    def looked_at(valve: NidaqValve, ticks: int) -> None:
+        before = n_calls
+        lick(valve, ticks)
+        between.append(n_calls - before)
+
+    monkeypatch.setattr(Pace, "answered", counted)
+    monkeypatch.setattr(NidaqValve, "_lick", looked_at)
+    with opened(CardOnTwin(twin, paths=["software"])) as rig:
+        for reward, volume_ul in enumerate((7.0, 5.0)):
+            now_s = arm(rig, reward=reward, volume_ul=volume_ul)
+            rig.lick(now_s + 0.3)
+            assert outcomes(rig.reports(now_s + 1.5)) == [FIRED, CONFIRMED]
+    assert between == [1, 1]
 
 
 # --- races -------------------------------------------------------------------------------------------------
