@@ -15,6 +15,7 @@ Where to find what
     ``encoder``     the wheel at each flip
     ``outputs``     frame pulses, running, alignment, acquisition trigger
     ``checks``      what is found out before a session, and on a new card
+    ``bench``       how long a reward takes
 
 Use
     One ``Connection(CardConfig(...))``; ``NidaqEdges`` on it, then ``NidaqOutputs``, ``NidaqValve`` and
