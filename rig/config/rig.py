@@ -142,6 +142,17 @@ class ValveConfig(_Strict):
     volume_max_ul: float = Field(gt=0, description="largest volume that was weighed")
     measured_on: date = Field(description="day of the calibration")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _calibrated(cls, fields: object) -> object:
+        """Say what a missing calibration needs; a field that is misspelt is no missing one."""
+        if isinstance(fields, dict) and not set(fields) - set(cls.model_fields):
+            what = "is missing: no water without a calibration; weigh what the valve gives and enter it with its day"
+            missing = [name for name in cls.model_fields if name != "paths" and fields.get(name) is None]
+            if missing:
+                raise Contradictions([Wrong(name, what) for name in missing])
+        return fields
+
     @model_validator(mode="after")
     def _range(self) -> Self:
         if self.volume_max_ul <= self.volume_min_ul:

@@ -368,9 +368,16 @@ def _identified(identity: Identity) -> DeviceIdentified:
 def calibration_age(config: RigConfig, today: date) -> Finding:
     """Judge how long ago the rig's valve was calibrated."""
     age_days = calibration_of(config).age_days(today)
-    good = 0 <= age_days <= CALIBRATION_GOOD_DAYS
+    name = "valve calibration age"
+    if age_days < 0:
+        figure, remedy = (
+            f"dated {-age_days} days ahead of today",
+            "correct the day in the rig's file, or the computer's",
+        )
+        return Finding(name=name, verdict=Verdict.WARN, figure=figure, remedy=remedy)
+    good = age_days <= CALIBRATION_GOOD_DAYS
     return Finding(
-        name="valve calibration age",
+        name=name,
         verdict=Verdict.PASS if good else Verdict.WARN,
         figure=f"{age_days} days",
         remedy="" if good else "weigh the water again and date the calibration",
