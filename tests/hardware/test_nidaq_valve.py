@@ -408,6 +408,27 @@ def test_an_echo_of_another_length_is_a_failure_that_says_both(rig: CardOnTwin) 
     assert reports[1].why == "the valve was open for 30.0 ms instead of 70.4 ms"
 
 
+def test_an_echo_that_comes_on_the_lick_line_is_told_from_none(rig: CardOnTwin) -> None:
+    rig.bench.fault("swapped", one=ECHO, other=LICK)
+    rig.valve.pulse(reward=4, volume_ul=7.0)
+    reports = rig.reports(rig.bench.now_s() + 1.0)
+    assert outcomes(reports) == [FIRED, FAILED]
+    assert reports[1].why == (
+        "the valve was opened but its echo did not come back, and the lick line rose for as long: "
+        "the two may be swapped"
+    )
+
+
+@pytest.mark.parametrize(("n_licks", "good"), [(3, True), (40, False)])
+def test_a_lick_line_that_is_noisy_before_a_session_fails_its_check(twin: Twin, n_licks: int, good: bool) -> None:
+    with opened(CardOnTwin(twin)) as rig:
+        now_s = rig.bench.now_s()
+        rig.bench.edges("PFI0", [now_s + 0.1 + 0.005 * n for n in range(2 * n_licks)])
+        rig.step_until(now_s + 0.6)
+        failed = [finding.figure for finding in rig.valve.check() if finding.verdict is Verdict.FAIL]
+        assert failed == ([] if good else ["the lick line has risen 40 times in 0.6 s"])
+
+
 def test_openings_that_nobody_asked_for_are_counted(rig: CardOnTwin) -> None:
     now_s = rig.bench.now_s()
     rig.bench.edges(ECHO, [now_s + 0.1, now_s + 0.2])

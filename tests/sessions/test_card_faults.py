@@ -211,7 +211,9 @@ class Broken:
             changes["task_duration_min"] = 1.0  # it ends with the pause, which comes when the trial has ended
         broken = fault.broken
         asked = {broken: at_s} if isinstance(broken, str) and broken in FaultsConfig.model_fields else {}
-        config = rig_config("twin", faults=FaultsConfig(**asked), policies={fault.device: policy})
+        config = rig_config(
+            "twin", faults=FaultsConfig(**asked), policies={fault.device: policy, "valve": policy}
+        )  # a dead card fails rewards, too
         session = plan(stage(GRATINGS, **changes), config, kind=fault.kind, fast=False, folder=folder)
         self.open_s = calibration_of(config).open_time_s(5.0)
         self.seen_s: dict[str, float] = {}

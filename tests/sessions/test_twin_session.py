@@ -183,7 +183,6 @@ def _judge_clock(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
     assert last.drift_ppm == pytest.approx(DRIFT_PPM, abs=3)
 
 
-@pytest.mark.filterwarnings("ignore:Task of name")  # nidaqmx's, of a task that a pulled card can't be asked to clear
 def test_a_card_that_is_pulled_out_ends_the_session_and_what_came_before_is_whole(tmp_path: Path) -> None:
     ran = Ran(tmp_path / "session", kind=MouseKind.ALWAYS, faults={"device_gone_s": 2.5}, task_duration_min=0.2)
     assert ran.ended.reason is EndReason.FAULT
