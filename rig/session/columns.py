@@ -52,12 +52,14 @@ class Fit(NamedTuple):
     jump_s: float
     """How far the map would move; nan where there are too few pairs."""
     taken: bool
+    clock_map: ClockMap
 
 
 class Columns:
     """Gathers flips, wheel and edges into the log.
 
-    Only ``gather`` may run in another thread than the loop's; a lock keeps two of them apart.
+    Only ``gather`` may run in another thread than the loop's; a lock keeps two of them apart. It makes the fits of the
+    clock map as well, which take milliseconds; the loop's own part, taking one over, is a few numbers.
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class Columns:
         self._pulses = FramePulses.none()
         self._n_new = self._n_missing = self._n_extra = 0
         self._has_fit = False
+        self._window: int | None = None
+        self._fitted: Fit | None = None
         self._paired = FramePulses.none()
 
     def begin(self, *, clock_map: ClockMap, first: FramePulses, rows: FlipRows) -> None:
@@ -95,54 +99,70 @@ class Columns:
         self._write(rows, clock_map)
 
     def gather(self) -> None:
-        """Hand everything since the last call to the log."""
-        with self._lock:
-            if self._map is not None:
-                rows = self._screen.take()
-                try:
-                    self._sync.flips_made(host_s=rows.host_s)
-                except DeviceError as error:
-                    self._errors.append(error)
-                self._write(rows, self._map)
-                if len(self._unpaired_host_s) >= PAIRED_TOGETHER:
-                    self._pair(self._map)
-
-    def fit(self, *, window: int) -> Fit | None:
-        """Fit the clock map anew through the last ``window`` pulses; None before the session's first flip.
-
-        All flips made until now have been gathered with the old map when this returns. A map that would jump
-        is not taken over: then pulses and flips do not belong together.
-        """
-        self.gather()
+        """Hand everything since the last call to the log; make the fit that was asked for."""
         with self._lock:
             if self._map is None:
-                return None
-            self._pair(self._map)
-            n_new, n_missing, n_extra = self._n_new, self._n_missing, self._n_extra
-            self._n_new = self._n_missing = self._n_extra = 0
-            self._paired = self._paired[-window:]
-            through = points(self._paired, self._map)
-            if through is None:
-                return Fit(0, n_new, math.nan, math.nan, n_missing, n_extra, math.nan, taken=False)
-            after = copy.copy(self._map)
-            residual_us = after.fit(host_s=through.host_s, ticks=through.ticks)
-            last_s = float(through.host_s.max())
-            jump_s = after.session_s(last_s) - self._map.session_s(last_s)
-            limit_s = LARGEST_JUMP_S if self._has_fit else FIRST_JUMP_S
-            taken = n_new > 0 and abs(jump_s) <= limit_s
-            self._has_fit |= taken
-            if taken:
-                self._map.fit(host_s=through.host_s, ticks=through.ticks)
-            return Fit(
-                n=len(through.ticks),
-                n_new=n_new,
-                residual_us=residual_us,
-                bound_us=through.bound_s * 1e6,
-                n_missing=n_missing,
-                n_extra=n_extra,
-                jump_s=jump_s,
-                taken=taken,
-            )
+                return
+            self._gather(self._map)
+            window, self._window = self._window, None
+            if window is not None:
+                self._fitted = self._fit(self._map, window)
+
+    def ask_for_fit(self, *, window: int) -> None:
+        """Have the next ``gather`` fit the clock map anew through the last ``window`` pulses."""
+        self._window = window
+
+    def take_fit(self) -> Fit | None:
+        """Return the fit that was asked for once it is there; if it was taken, the map is the new one from now on.
+
+        All flips made until now have been gathered with the old map when this returns.
+        """
+        if self._fitted is None:
+            return None
+        with self._lock:
+            fit, self._fitted = self._fitted, None
+            if self._map is not None:
+                self._gather(self._map)
+                if fit.taken:
+                    self._map.become(fit.clock_map)
+            return fit
+
+    def _gather(self, clock_map: ClockMap) -> None:
+        rows = self._screen.take()
+        try:
+            self._sync.flips_made(host_s=rows.host_s)
+        except DeviceError as error:
+            self._errors.append(error)
+        self._write(rows, clock_map)
+        if len(self._unpaired_host_s) >= PAIRED_TOGETHER:
+            self._pair(clock_map)
+
+    def _fit(self, clock_map: ClockMap, window: int) -> Fit:
+        """Return a new map; one that would jump is not to be taken: then pulses and flips do not belong together."""
+        self._pair(clock_map)
+        n_new, n_missing, n_extra = self._n_new, self._n_missing, self._n_extra
+        self._n_new = self._n_missing = self._n_extra = 0
+        self._paired = self._paired[-window:]
+        new = copy.copy(clock_map)
+        through = points(self._paired, clock_map)
+        if through is None:
+            return Fit(0, n_new, math.nan, math.nan, n_missing, n_extra, math.nan, taken=False, clock_map=new)
+        residual_us = new.fit(host_s=through.host_s, ticks=through.ticks)
+        last_s = float(through.host_s.max())
+        jump_s = new.session_s(last_s) - clock_map.session_s(last_s)
+        taken = n_new > 0 and abs(jump_s) <= (LARGEST_JUMP_S if self._has_fit else FIRST_JUMP_S)
+        self._has_fit |= taken
+        return Fit(
+            n=len(through.ticks),
+            n_new=n_new,
+            residual_us=residual_us,
+            bound_us=through.bound_s * 1e6,
+            n_missing=n_missing,
+            n_extra=n_extra,
+            jump_s=jump_s,
+            taken=taken,
+            clock_map=new,
+        )
 
     def _pair(self, clock_map: ClockMap) -> None:
         """Pair flips and pulses by their times; count flips without pulse, pulses without flip.
