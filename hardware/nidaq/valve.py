@@ -108,6 +108,8 @@ class _Pulse:
     rose_ticks: int = -1
     closed: bool = False
     """Whether it was ended before its time."""
+    called_ticks: int = 0
+    """When the call that started it began, at the earliest; nothing of it can be older."""
     on_lick_line: bool = False
     """Whether the lick line was high for just as long, and the echo's line was not."""
 
@@ -479,7 +481,7 @@ class NidaqValve:
     def _tongue_leaves(self, ticks: int) -> None:
         """Look whether it was a tongue: a contact just as long as the pulse under way may be the pulse itself."""
         pulse = self._pending
-        if pulse is not None and self._lick_rose_ticks >= pulse.started_ticks - round(CUT_S * TICKS_PER_S):
+        if pulse is not None and self._lick_rose_ticks >= pulse.called_ticks:
             pulse.on_lick_line |= _is_as_long((ticks - self._lick_rose_ticks) / TICKS_PER_S, pulse.open_s)
 
     def _is_open_at(self, ticks: int) -> bool:
@@ -536,6 +538,8 @@ class NidaqValve:
             self._fail(self._pending, "its echo had not come back when the next pulse began")
         self._set(pulse.open_s)
         before_s = self._clock.now_s()
+        slack_s = self._edges.time.uncertainty_s(before_s)
+        pulse.called_ticks = self._edges.time.ticks(before_s - slack_s)
         self._running = self._pending = pulse
         self._task.start()
         after_s = self._clock.now_s()

@@ -288,7 +288,9 @@ class Broken:
 
 def judge_what_is_seen(broken: Broken) -> str:
     fault = broken.fault
-    first = next(alarm for alarm in broken.all(AlarmRaised) if alarm.alarm == broken.alarm)
+    alarms = [alarm for alarm in broken.all(AlarmRaised) if alarm.alarm == broken.alarm]
+    assert alarms, (broken.ended, broken.all(DeviceFault))
+    first = alarms[0]
     assert fnmatchcase(first.what, fault.says)
     assert first.remedy == fault.mend
     if fault.device == "valve":
