@@ -9,6 +9,10 @@ from __future__ import annotations
 import msgspec
 
 
+class StimulusError(Exception):
+    """Something can't be shown as asked; one sentence says what, where and how to mend it."""
+
+
 class Gray(msgspec.Struct, frozen=True, tag="gray", kw_only=True):
     """A uniform mid-gray screen (pixel value 127, TASK_FACTS 9)."""
 

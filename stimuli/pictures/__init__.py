@@ -1,0 +1,1 @@
+"""Image sets: eight pictures each, with a manifest that says what they are and how to know them again."""
