@@ -29,7 +29,7 @@ from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
 from rig.config.files import image_names, load_any, load_rig, load_stage, shipped
 from rig.config.load import ConfigError, Problem, nearest
-from rig.config.rig import RigConfig
+from rig.config.rig import RigConfig, with_screen
 from rig.log.reader import Tail, read_session
 from rig.log.replay import replay as replay_log
 from rig.log.schema import LogError, to_plain
@@ -77,6 +77,9 @@ def run(
     simulated_mouse: Annotated[
         str, typer.Option(help=f"Model mouse: {', '.join(kind.value for kind in MouseKind)}.")
     ] = MouseKind.PERFECT.value,
+    screen: Annotated[
+        str | None, typer.Option(help="headless, or psychopy: a window in place of the rig's screen.")
+    ] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Where the session's folder is made.")] = None,
 ) -> None:
     """Run one session from start to end and write its folder.
@@ -88,7 +91,7 @@ def run(
     """
     with _sentences():
         parameters = _with_minutes(load_stage(stage), minutes)
-        config = load_rig(rig)
+        config = _with_screen(load_rig(rig), screen)
         refuse_misfits(parameters, config)
         _check_name(mouse)
         if seed is not None and seed < 0:
@@ -188,6 +191,13 @@ def _with_minutes(p: StageParameters | SweepParameters, minutes: float | None) -
     if not 0 < minutes < math.inf:
         raise ConfigError([Problem("--minutes", 0, "", f"{minutes:g} is no length of a task; give minutes above 0")])
     return p.model_copy(update={"task_duration_min": minutes})
+
+
+def _with_screen(config: RigConfig, kind: str | None) -> RigConfig:
+    try:
+        return config if kind is None else with_screen(config, kind)
+    except ValueError as error:
+        raise ConfigError([Problem("--screen", 0, "", str(error))]) from error
 
 
 def _check_name(mouse: str) -> None:
