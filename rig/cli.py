@@ -19,7 +19,7 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
-from platformdirs import user_state_path
+from platformdirs import user_data_path, user_state_path
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -80,6 +80,9 @@ def run(
     screen: Annotated[
         str | None, typer.Option(help="headless, or psychopy: a window in place of the rig's screen.")
     ] = None,
+    stand_ins: Annotated[
+        bool, typer.Option("--stand-ins", help="Show stand-in pictures on a real rig all the same.")
+    ] = False,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Where the session's folder is made.")] = None,
 ) -> None:
     """Run one session from start to end and write its folder.
@@ -90,7 +93,7 @@ def run(
     Example: rig run --mouse M1 --stage OPHYS_1_images_A --rig simulated --fast --seed 1
     """
     with _sentences():
-        parameters = _with_minutes(load_stage(stage), minutes)
+        parameters = _with_minutes(load_stage(stage, library=_library()), minutes)
         config = _with_screen(load_rig(rig), screen)
         refuse_misfits(parameters, config)
         _check_name(mouse)
@@ -109,7 +112,10 @@ def run(
             session_id=session_id,
             folder=folder,
             who=getpass.getuser(),
+            library=_library(),
+            stand_ins=stand_ins,
         )
+        plan.pictures()  # refused here, before a process is started
         out.print(f"[b]{mouse}[/b]  {parameters.stage}  on {config.rig}, seed {plan.seed}")
         problem = _run_and_watch(plan)
         if problem is not None:
@@ -317,6 +323,11 @@ def _runtime_dir() -> Path:
     return user_state_path("open-vision-rig") / "running"
 
 
+def _library() -> Path:
+    """Return where ``rig images import`` brings pictures to, this user's."""
+    return user_data_path("open-vision-rig") / "pictures"
+
+
 # --- looking ----------------------------------------------------------------------------------------
 
 SessionFolder = Annotated[Path, typer.Argument(help="The session's folder.", show_default=False)]
@@ -401,7 +412,7 @@ def validate(
     for path, config in loaded:
         try:
             if isinstance(config, StageParameters | SweepParameters):
-                image_names(config)
+                image_names(config, library=_library())
                 for rig in rigs:
                     refuse_misfits(config, rig)
             out.print(f"{path}: fine", markup=False)
@@ -474,14 +485,16 @@ def draw(
     from rig.records.figures import draw_exemplars, save_drawing  # noqa: PLC0415
 
     with _sentences():
-        parameters = load_stage(stage)
+        parameters = load_stage(stage, library=_library())
         if not isinstance(parameters, StageParameters):
             raise ConfigError([Problem(stage, 0, "", "has no trials to draw")])
         refuse_misfits(parameters, load_rig("simulated"))
         if file.suffix not in (".svg", ".png", ".pdf"):
             raise ConfigError([Problem(str(file), 0, "", "give a name that ends with .svg, .png or .pdf")])
         try:
-            drawn = draw_exemplars(parameters.stage, exemplars(parameters))
+            drawn = draw_exemplars(
+                parameters.stage, exemplars(parameters, names=image_names(parameters, library=_library()))
+            )
         except NoExemplar as error:
             raise ConfigError([Problem(stage, 0, "", str(error))]) from error
         save_drawing(drawn, file)

@@ -33,8 +33,8 @@ from hardware.simulated.mice import (
     Setting,
     make_mouse,
 )
-from rig.config.files import image_names
 from rig.config.load import ConfigError, Problem
+from rig.config.pictures import StagePictures, pictures_of
 from rig.config.rig import PsychopyScreenConfig, RigConfig, SimulatedCardConfig
 from rig.log.schema import SCHEMA_VERSION, to_plain
 from rig.log.writer import Log
@@ -84,6 +84,10 @@ class SessionPlan:
     who: str
     mouse_parameters: SessionParameters | None = None
     """Of a stochastic mouse; drawn from the seed where there are none, and always behind a twin."""
+    library: Path | None = None
+    """Where the laboratory's own pictures were imported to; stand-ins where there are none."""
+    stand_ins: bool = False
+    """Whether a rig with a real device may show stand-ins."""
 
     def __post_init__(self) -> None:
         """Refuse simulated time where there is a card or a window.
@@ -106,6 +110,10 @@ class SessionPlan:
     def label(self) -> str:
         """The mouse and stage in a few words."""
         return f"{self.mouse} {self.stage.stage}"
+
+    def pictures(self) -> StagePictures:
+        """Return what the stage shows; raises ``ConfigError`` as ``pictures_of`` does."""
+        return pictures_of(self.stage, simulated=self.rig.simulated, stand_ins=self.stand_ins, library=self.library)
 
 
 def folder_name(*, now: datetime, mouse: str, stage: str, session_id: UUID) -> str:
@@ -178,7 +186,13 @@ def assembled(
     refuse_misfits(plan.stage, plan.rig)
     config = plan.rig
     refresh_hz = config.screen.refresh_hz
-    stimuli = stimuli_of(plan.stage, image_names=image_names(plan.stage), refresh_hz=refresh_hz)
+    shown_pictures = plan.pictures()
+    stimuli = stimuli_of(
+        plan.stage,
+        image_names=shown_pictures.image_names,
+        refresh_hz=refresh_hz,
+        movie_name=shown_pictures.movie_name,
+    )
     task = Task(
         plan.stage,
         stimuli=stimuli,
@@ -192,7 +206,7 @@ def assembled(
     clock: Clock = VirtualClock() if plan.fast else HostClock()
     card_seed = int(streams.stream("card").integers(2**32))
     setting = _setting(plan.stage)
-    identities = [_seen(stimulus) for stimulus in stimuli]
+    identities = [shown_pictures.published(_seen(stimulus)) for stimulus in stimuli]
     imaging = config.imaging and plan.stage.imaging
     if commands is None:
         source: CommandSource = NoCommands()
@@ -209,7 +223,9 @@ def assembled(
         )
 
     def started(host_zero_s: float) -> SessionStarted:
-        return session_started(plan, stimuli=stimuli, host_zero_s=host_zero_s, started_at=now())
+        return session_started(
+            plan, stimuli=stimuli, pictures=shown_pictures, host_zero_s=host_zero_s, started_at=now()
+        )
 
     with ExitStack() as stack:
         shown: RefreshTrain | None = None
@@ -225,7 +241,7 @@ def assembled(
             source = escape = WithEscape(source, who=plan.who)
             window = window_of(
                 config.screen,
-                frames=frames_of(plan.stage, config, pictures=pictures),
+                frames=frames_of(config, pictures=pictures or shown_pictures.source),
                 clock=clock,
                 observer=see,
                 on_escape=escape.press,
@@ -303,7 +319,12 @@ def assembled(
 
 
 def session_started(
-    plan: SessionPlan, *, stimuli: list[Stimulus], host_zero_s: float, started_at: datetime
+    plan: SessionPlan,
+    *,
+    stimuli: list[Stimulus],
+    pictures: StagePictures,
+    host_zero_s: float,
+    started_at: datetime,
 ) -> SessionStarted:
     """Return the first event of the log: all that the session is a function of."""
     return SessionStarted(
@@ -324,6 +345,8 @@ def session_started(
         stage_parameters=to_plain(plan.stage.model_dump(mode="json")),
         rig_parameters=to_plain({**plan.rig.model_dump(mode="json"), "simulated_mouse": plan.mouse_kind.value}),
         versions=_versions(),
+        images=pictures.images_from(),
+        movie=pictures.movie_from(),
     )
 
 
@@ -394,8 +417,8 @@ def _seen(stimulus: Stimulus) -> str:
     return identity(stimulus)
 
 
-def frames_of(stage: Stage, config: RigConfig, *, pictures: PictureSource | None = None) -> Frames:
-    """Return the frames of a stage on a rig's screen."""
+def frames_of(config: RigConfig, *, pictures: PictureSource | None = None) -> Frames:
+    """Return the frames of a rig's screen."""
     return Frames(geometry=config.screen.geometry.geometry(), pictures=pictures)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
 
@@ -19,20 +18,11 @@ from PIL import Image, UnidentifiedImageError
 from hardware.arrays import GreyFrame
 from stimuli.frames import PICTURE_SHAPE, resized
 from stimuli.pictures.preparing import figures, with_margin
-from stimuli.spec import StimulusError
+from stimuli.spec import SourceKind, StimulusError
 
 MANIFEST = "manifest.json"
 N_PICTURES = 8
 """Of every set: the walk of the task visits the pairs of eight (TASK_FACTS 1.5)."""
-
-
-class SetKind(StrEnum):
-    """Where a set comes from."""
-
-    STAND_IN = "stand-in"
-    """Other photographs in the published ones' place; for simulations."""
-    IMPORTED = "imported"
-    """The laboratory's own, brought in by ``rig images import``."""
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,7 +44,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What stands in ``manifest.json``."""
 
     image_set: str
-    kind: SetKind
+    kind: SourceKind
     compact: bool
     """Whether the files are half as high and wide and without the margin: grown and given it when they are read."""
     pictures: list[Picture]
@@ -139,7 +129,7 @@ class ImageSet:
         return content
 
     def _mend(self) -> str:
-        if self.manifest.kind is SetKind.STAND_IN:
+        if self.manifest.kind is SourceKind.STAND_IN:
             return "install the program again"
         return f"import image set {self.manifest.image_set} again"
 
@@ -155,7 +145,7 @@ class Prepared:
     stands_for: str = ""
 
 
-def write_set(folder: Path, *, image_set: str, kind: SetKind, compact: bool, pictures: list[Prepared]) -> ImageSet:
+def write_set(folder: Path, *, image_set: str, kind: SourceKind, compact: bool, pictures: list[Prepared]) -> ImageSet:
     """Write a set's files and, last, its manifest; return it.
 
     Raises

@@ -22,8 +22,8 @@ import numpy as np
 from hardware.arrays import GreyFrame
 from stimuli.frames import PICTURE_SHAPE, resized
 from stimuli.pictures.preparing import MEAN, SPREAD, luminance_matched, visible
-from stimuli.pictures.sets import ImageSet, Prepared, SetKind, as_drawn, decoded, write_set
-from stimuli.spec import StimulusError
+from stimuli.pictures.sets import ImageSet, Prepared, as_drawn, decoded, write_set
+from stimuli.spec import SourceKind, StimulusError
 
 FOLDER = Path(__file__).parent / "stand_ins"
 COMPACT_SHAPE = (PICTURE_SHAPE[0] // 2, PICTURE_SHAPE[1] // 2)
@@ -122,9 +122,17 @@ CROPS = {
 """What is cut out for each set: no two overlap, and no photograph comes twice in a set."""
 
 
-def stand_ins() -> dict[str, ImageSet]:
-    """Return the sets that ship, by letter."""
-    return {folder.name: ImageSet.open(folder) for folder in sorted(FOLDER.iterdir()) if folder.is_dir()}
+def stand_in(letter: str) -> ImageSet:
+    """Return the set that ships for a letter.
+
+    Raises
+    ------
+    StimulusError
+        None ships for it.
+    """
+    if letter not in CROPS:
+        raise StimulusError(f"image set {letter} has no stand-ins; import its pictures with rig images import")
+    return ImageSet.open(FOLDER / letter)
 
 
 def make(wheels: Path, *, out: Path, published: dict[str, list[str]]) -> list[ImageSet]:
@@ -161,7 +169,9 @@ def make(wheels: Path, *, out: Path, published: dict[str, list[str]]) -> list[Im
                     stands_for=stands_for,
                 )
             )
-        made.append(write_set(out / letter, image_set=letter, kind=SetKind.STAND_IN, compact=True, pictures=pictures))
+        made.append(
+            write_set(out / letter, image_set=letter, kind=SourceKind.STAND_IN, compact=True, pictures=pictures)
+        )
     return made
 
 
@@ -191,7 +201,7 @@ def _read(photograph: Photograph, wheels: Path) -> GreyFrame:
 
 
 def _published() -> dict[str, list[str]]:
-    return {letter: [picture.stands_for for picture in each.manifest.pictures] for letter, each in stand_ins().items()}
+    return {letter: [picture.stands_for for picture in stand_in(letter).manifest.pictures] for letter in CROPS}
 
 
 if __name__ == "__main__":
