@@ -460,9 +460,10 @@ def _visual() -> ModuleType:
     """
     try:
         with _contained():
-            from psychopy import logging, visual  # noqa: PLC0415 - takes seconds and needs a display
+            from psychopy import logging  # noqa: PLC0415 - only where a window is opened
 
             logging.console.setLevel(logging.CRITICAL)
+            from psychopy import visual  # noqa: PLC0415 - takes seconds and needs a display
     except ImportError as error:
         if error.name is not None and error.name.partition(".")[0] == "psychopy":
             raise DeviceError(
