@@ -33,7 +33,7 @@ import numpy as np
 
 from hardware.arrays import FloatArray, GreyFrame, GreyFrames
 from stimuli.geometry import Geometry
-from stimuli.spec import Gabor, Grating, Gray, NaturalImage, NaturalMovie, StimulusError
+from stimuli.spec import Gabor, Grating, Gray, NaturalImage, NaturalMovie, Stimulus, StimulusError
 
 GRAY = 127
 """Grey level of the background (TASK_FACTS 9)."""
@@ -138,6 +138,17 @@ class Frames:
                     raise _wrong_size(stimulus.name, picture)
                 return self._on_canvas(picture, PICTURE_SHAPE)
 
+    def at_onset(self, stimulus: Stimulus) -> GreyFrame:
+        """Return the whole screen as a stimulus comes on, still or moving, and keep no file; errors as below."""
+        match stimulus:
+            case NaturalMovie():
+                unwarped = next(self._unwarped_movie(stimulus, self._source(stimulus.name), n_frames=1))
+            case Gabor():
+                unwarped = self._gabor(stimulus, phase_cycles=0.0)
+            case _:
+                unwarped = self.unwarped(stimulus)
+        return self.geometry.warp(unwarped) if self._warp else unwarped
+
     def moving(self, stimulus: Moving, *, refresh_hz: float, folder: Path) -> MovingFrames:
         """Return the frames of a movie or a patch, rendered into a file of ``folder`` unless they are there already.
 
@@ -203,15 +214,18 @@ class Frames:
     # --- what moves ----------------------------------------------------------------------------------
 
     def _movie(self, stimulus: NaturalMovie, source: PictureSource) -> Iterator[GreyFrame]:
-        frames = source.movie(stimulus.name, n_frames=stimulus.n_frames)
-        if len(frames) < stimulus.n_frames:
+        for unwarped in self._unwarped_movie(stimulus, source, n_frames=stimulus.n_frames):
+            yield self.geometry.warp(unwarped) if self._warp else unwarped
+
+    def _unwarped_movie(self, stimulus: NaturalMovie, source: PictureSource, *, n_frames: int) -> Iterator[GreyFrame]:
+        frames = source.movie(stimulus.name, n_frames=n_frames)
+        if len(frames) < n_frames:
             raise StimulusError(
-                f"movie {stimulus.name} has {len(frames)} frames where the stage asks for {stimulus.n_frames}; "
+                f"movie {stimulus.name} has {len(frames)} frames where the stage asks for {n_frames}; "
                 "import the whole movie, or change the stage's n_frames"
             )
-        for frame in frames[: stimulus.n_frames]:
-            unwarped = self._on_canvas(frame, MOVIE_SHAPE)
-            yield self.geometry.warp(unwarped) if self._warp else unwarped
+        for frame in frames[:n_frames]:
+            yield self._on_canvas(frame, MOVIE_SHAPE)
 
     def _bounds(self, stimulus: Gabor) -> tuple[slice, slice]:
         """Return rows and columns of the screen that a patch has a part in."""

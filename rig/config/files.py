@@ -58,7 +58,8 @@ def image_sets(library: Path | None = None) -> list[str]:
     """Return the names of the published image sets and of those in the library besides."""
     published = shipped("image_sets")
     folders = sorted(sets_of(library).iterdir()) if library is not None and sets_of(library).is_dir() else []
-    return [*published, *(folder.name for folder in folders if folder.name not in published)]
+    own = [folder.name for folder in folders if folder.name not in published and not folder.name.startswith(".")]
+    return [*published, *own]
 
 
 def sets_of(library: Path) -> Path:

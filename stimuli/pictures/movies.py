@@ -43,7 +43,7 @@ class StandInMovie:
         """Return the first frames, uint8 (n_frames, 135, 240), the same on every call."""
         n_rows, n_columns = STAND_IN_SHAPE
         rng = np.random.Generator(np.random.PCG64(STAND_IN_SEED))
-        frequency = np.hypot(np.fft.fftfreq(n_rows)[:, np.newaxis] * n_rows, np.fft.rfftfreq(n_columns) * n_columns)
+        frequency = np.hypot(np.fft.fftfreq(n_rows)[:, np.newaxis], np.fft.rfftfreq(n_columns))
         amplitude = np.divide(1.0, frequency, out=np.zeros_like(frequency), where=frequency > 0)
         keep = np.exp(-1 / FADE_FRAMES)
         white = rng.standard_normal(STAND_IN_SHAPE)
