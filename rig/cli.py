@@ -461,8 +461,8 @@ def check(
     """Open a rig's devices, have them examine themselves, and say what to mend.
 
     Exits with 1 when something has failed. [b]--loopback[/b] is for the first hour on a new card.
-    [b]rig check display[/b] shows the heaviest stimuli on the rig's monitor, another one with each flip, and measures its
-    rate and late flips; without a rig, in a window on this desktop.
+    [b]rig check display[/b] shows the heaviest stimuli on the rig's monitor, another one with each flip, and measures
+    its rate and late flips; without a rig, in a window on this desktop.
     """
     with _sentences():
         if what is Examined.DISPLAY:

@@ -429,8 +429,12 @@ def window_of(
     clock: Clock,
     observer: Eyes,
     on_escape: Callable[[], None] = lambda: None,
+    moving_dir: Path | None = None,
 ) -> PsychopyScreen:
-    """Return the window that a rig's file asks for, not open yet."""
+    """Return the window that a rig's file asks for, not open yet.
+
+    ``moving_dir`` is where frames of movies and patches are kept, this user's cache unless said otherwise.
+    """
     patch = None if screen.patch is None else Patch(corner=screen.patch.corner, size_px=screen.patch.size_px)
     perfect = RefreshTrain(behaviour=Behaviour.PERFECT, nominal_hz=screen.refresh_hz, seed=0, start_host_s=0.0)
     return PsychopyScreen(
@@ -446,7 +450,7 @@ def window_of(
         refresh_hz=screen.refresh_hz,
         clock=clock,
         observer=observer,
-        moving_dir=user_cache_path("open-vision-rig") / "moving",
+        moving_dir=moving_dir or user_cache_path("open-vision-rig") / "moving",
         train=perfect if screen.paced_by == "clock" else None,
         on_escape=on_escape,
     )
