@@ -469,7 +469,7 @@ def _visual() -> ModuleType:
             raise DeviceError(
                 device="screen",
                 what="PsychoPy is not installed",
-                remedy='install it with pip install -c constraints.txt ".[rig]", or run with --screen headless',
+                remedy="pip install 'open-vision-rig[rig]', or run with --screen headless",
             ) from error
         raise DeviceError(
             device="screen",
