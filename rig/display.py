@@ -12,15 +12,21 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 
 from hardware.arrays import FloatArray
 from hardware.clock import HostClock
-from hardware.events import Finding, Verdict
+from hardware.events import DeviceIdentified, Finding, Verdict
+from hardware.protocols import DeviceError
+from hardware.simulated.mice import MouseKind
+from rig.config.files import load_rig, load_stage
 from rig.config.load import ConfigError, Problem
-from rig.config.rig import PsychopyScreenConfig, RigConfig, with_screen
-from rig.session.assemble import frames_of, window_of
+from rig.config.rig import PUBLISHED, PsychopyScreenConfig, RigConfig, with_screen
+from rig.log.reader import read_session
+from rig.log.writer import LogThread, LogWriter
+from rig.session.assemble import SessionPlan, assembled, frames_of, window_of
 from rig.session.realtime import real_time
 from stimuli.pictures import Pictures
 from stimuli.pictures.movies import StandInMovie
@@ -33,6 +39,8 @@ MOST_LATE = 0.001
 """Share of flips that may be late, six in a hundred seconds. A recorded session had 6 in 75 minutes (TASK_FACTS 10)."""
 MOVIE_FRAMES = 60
 LEAD_S = 0.25
+BENCH_WINDOW = PUBLISHED.model_copy(update={"width_px": 480, "height_px": 300})
+"""Small enough for a software renderer to keep up."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,45 @@ def check_display(config: RigConfig, *, seconds: float = SECONDS) -> Iterator[Fi
             moving = alternate(screen, of=[movie], seconds=seconds, refresh_hz=config.screen.refresh_hz)
             yield from judged(moving, "movie")
             yield _uploads(still)
+
+
+def bench(folder: Path, seconds: float) -> list[dict[str, float | str]]:
+    """Return what a session in a small window costs in real time, as ``rig.bench`` lists its figures."""
+    name = f"window {BENCH_WINDOW.width_px}x{BENCH_WINDOW.height_px} px"
+    config = with_screen(load_rig("simulated"), "psychopy")
+    screen = config.screen.model_copy(update={"geometry": BENCH_WINDOW})
+    short = {"task_duration_min": seconds / 60, "gray_before_s": 1.0, "gray_after_s": 1.0, "movie": None}
+    plan = SessionPlan(
+        mouse="bench",
+        stage=load_stage("OPHYS_1_images_A").model_copy(update=short),
+        rig=config.model_copy(update={"screen": screen}),
+        seed=1,
+        mouse_kind=MouseKind.PERFECT,
+        fast=False,
+        session_id=UUID(int=1),
+        folder=folder,
+        who="bench",
+    )
+    steps_s: list[float] = []
+    log = LogThread(LogWriter(folder))
+    try:
+        with closing(log), real_time(), assembled(plan, log=log, on_step=steps_s.append) as loop:
+            loop.run()
+    except DeviceError as error:
+        return [{"name": name, "value": f"not measured: {error}", "unit": ""}]
+    recorded = read_session(folder)
+    identity = next(
+        e.event for e in recorded.entries if isinstance(e.event, DeviceIdentified) and e.event.device == "screen"
+    )
+    late = recorded.flips["n_missed"] > 0
+    steps_us = np.array(steps_s) * 1e6
+    return [
+        {"name": name, "value": identity.model, "unit": ""},
+        {"name": "window: late flips", "value": 100 * float(late.mean()), "unit": f"% of {len(late)}"},
+        {"name": "window: step without drawing, median", "value": float(np.median(steps_us)), "unit": "us"},
+        {"name": "window: step without drawing, 99 %", "value": float(np.quantile(steps_us, 0.99)), "unit": "us"},
+        {"name": "window: step without drawing, longest", "value": float(steps_us.max()), "unit": "us"},
+    ]
 
 
 def judged(shown: Shown, what: str) -> list[Finding]:

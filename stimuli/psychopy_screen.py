@@ -469,7 +469,7 @@ def _visual() -> ModuleType:
             raise DeviceError(
                 device="screen",
                 what="PsychoPy is not installed",
-                remedy="pip install 'open-vision-rig[rig]', or run with --screen headless",
+                remedy="install it with: pip install 'open-vision-rig[rig]', or run with --screen headless",
             ) from error
         raise DeviceError(
             device="screen",
@@ -481,7 +481,7 @@ def _visual() -> ModuleType:
             raise
         raise DeviceError(
             device="screen",
-            what=f"there is no display to open a window on (DISPLAY is {os.environ.get('DISPLAY', 'not set')})",
+            what=f"there is no display to open a window on (DISPLAY is {os.environ.get('DISPLAY') or 'not set'})",
             remedy="run it from the rig's own desktop, or with --screen headless",
         ) from error
     return visual  # type: ignore[no-any-return]  # PsychoPy has no types

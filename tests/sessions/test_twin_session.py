@@ -21,8 +21,7 @@ from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
 from hardware.simulated.twin import MouseTruth, Twin
 from rig.config.load import ConfigError
-from rig.config.rig import with_screen
-from rig.config.rig import FaultsConfig
+from rig.config.rig import FaultsConfig, with_screen
 from rig.log.reader import SessionLog, read_session
 from rig.log.replay import replay
 from rig.log.writer import LogThread, LogWriter

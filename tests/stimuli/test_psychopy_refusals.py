@@ -84,7 +84,8 @@ def open_one(how: str, home: Path, **environment: str | None) -> tuple[dict, str
 def test_without_psychopy_a_sentence_says_how_to_install_it(tmp_path: Path) -> None:
     said, _ = open_one("without psychopy", tmp_path)
     assert said["error"] == (
-        "screen: PsychoPy is not installed. Pip install 'open-vision-rig[rig]', or run with --screen headless."
+        "screen: PsychoPy is not installed. "
+        "Install it with: pip install 'open-vision-rig[rig]', or run with --screen headless."
     )
 
 
