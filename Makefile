@@ -57,8 +57,10 @@ peers-test: $(DEV) $(NPC) ## Have other people's readers read our files.
 	$(BIN)/python -m tests.peers.sessions $(PEER_SESSION)
 	$(NPC_VENV)/bin/python tests/peers/npc_sync_reads.py $(PEER_SESSION)
 
-figures: $(RUNTIME) ## Draw the README's figure anew, from the configuration.
+figures: $(RUNTIME) ## Draw the README's figures anew, from the configuration.
 	$(BIN)/rig draw OPHYS_1_images_A --out stages/trials.svg
+	XDG_DATA_HOME=build/nobodys $(BIN)/rig preview OPHYS_1_images_A --out build/preview
+	cp build/preview/contact_sheet.png stimuli/contact_sheet.png
 
 clean: ## Remove .venv, caches, builds and the demo's sessions.
 	rm -rf $(VENV) $(NPC_VENV) $(PEER_SESSION) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

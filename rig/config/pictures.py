@@ -156,6 +156,10 @@ def import_images(
         Not what it should be, or there already.
     """
     _refuse_name(name)
+    if "_" in name:
+        raise StimulusError(
+            f"{name!r} is no name for an image set, which stands between two _ in a stage's; leave _ out"
+        )
     found = read_pictures(source, prepare=prepare)
     if name in shipped("image_sets"):
         if prepare:

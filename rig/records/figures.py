@@ -161,12 +161,13 @@ def draw_patches(title: str, shown: Sequence[tuple[float, float, GreyFrame]], *,
     FigureCanvasAgg(figure)
     ax = figure.subplots()
     for (start_s, stop_s, screen), name in zip(shown, names, strict=True):
-        ax.add_patch(Rectangle((start_s, 0.0), stop_s - start_s, 1.0, color=_SCREEN, lw=0))
-        ax.imshow(screen, cmap="gray", vmin=0, vmax=255, extent=(start_s, stop_s - 0.01 * (stop_s - start_s), 0.0, 1.0))
-        ax.text((start_s + stop_s) / 2, 1.05, name, fontsize=7, rotation=30, color="0.25")
+        rim_s = 0.02 * (stop_s - start_s)
+        extent = (start_s + rim_s, stop_s - rim_s, 0.0, 1.0)
+        ax.imshow(screen, cmap="gray", vmin=0, vmax=255, extent=extent)
+        ax.text(start_s + 2 * rim_s, 1.08, name, fontsize=7, rotation=25, color="0.25")
     height_px, width_px = shown[0][2].shape
     ax.set_aspect((shown[0][1] - shown[0][0]) * height_px / width_px)
-    ax.set(xlim=(shown[0][0], shown[-1][1]), ylim=(0.0, 2.0), yticks=[], xlabel="time (s)")
+    ax.set(xlim=(shown[0][0], shown[-1][1]), ylim=(0.0, 1.9), yticks=[], xlabel="time from the first flip (s)")
     ax.set_title(title, fontsize=11, loc="left")
     ax.spines[:].set_visible(False)
     return figure

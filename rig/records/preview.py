@@ -26,6 +26,7 @@ from stimuli.spec import Gabor, Grating, Stimulus, label
 SHEET, TIMELINE, WARPED, UNWARPED = "contact_sheet.png", "timeline.png", "warped", "unwarped"
 SMALL_WIDTH_PX = 320
 """Of a screen on a contact sheet."""
+SHEET_GREYS = 32
 KINDS = 4
 """So many kinds of trial make a timeline."""
 PATCHES = 12
@@ -68,6 +69,7 @@ def write_preview(
     cells = [Cell(_named(stimulus), screens[label(stimulus)]) for stimulus in on_sheet]
     n_columns = _columns(len(cells))
     save_drawing(draw_contact_sheet(f"{stage.stage}: {shown}", cells, n_columns=n_columns), folder / SHEET)
+    _in_few_greys(folder / SHEET)
     yield folder / SHEET
     as_shown = {name: both[-1] for name, both in screens.items()}
     if isinstance(stage, SweepParameters):
@@ -97,6 +99,12 @@ def _draw_patches_in_time(
     starts_s = [stage.gray_before_s + i * (sweep.duration_s + sweep.gap_s) for i in range(len(order))]
     shown = [(at_s, at_s + sweep.duration_s, screens[name]) for at_s, name in zip(starts_s, names, strict=True)]
     save_drawing(draw_patches(f"{stage.stage}: its first patches", shown, names=names), path)
+
+
+def _in_few_greys(path: Path) -> None:
+    """Make a picture a third of its size, so that a sheet can stand in a repository."""
+    with Image.open(path) as drawn:
+        drawn.convert("L").quantize(SHEET_GREYS).save(path, optimize=True)
 
 
 def _on_sheet(stimulus: Stimulus, stimuli: list[Stimulus]) -> bool:

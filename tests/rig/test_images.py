@@ -175,6 +175,7 @@ REFUSED = [
     ("A", "damaged", "is damaged or no picture"),
     ("B", "nine", "lacks im000, im031"),
     ("a/b", "nine", "is no name for pictures"),
+    ("my_set", "nine", "leave _ out"),
     ("standin_A", "nine", "belong to stand-ins"),
 ]
 

@@ -59,6 +59,8 @@ def test_every_stimulus_is_a_picture_of_exactly_what_the_screen_is_given(name: s
             pixels = np.asarray(image.convert("L"))
         assert min(pixels.shape) > 100
         assert len(np.unique(pixels)) > 20, "something is drawn"
+        if name == SWEEP:
+            assert (np.abs(pixels.astype(int) - 127) <= 2).mean() > 0.2, "screens of patches are mostly gray"
 
 
 def test_without_the_warp_there_are_no_warped_pictures(tmp_path: Path) -> None:
