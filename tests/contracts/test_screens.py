@@ -28,7 +28,15 @@ GRAY, IMAGE, MOVIE = 0, 1, 2
 OPEN: list[Screen] = []
 
 
-@pytest.fixture(params=list(SCREENS))
+MARKS = {name: pytest.mark.window if backend.needs_display else () for name, backend in SCREENS.items()}
+
+
+def params(*names: str) -> list[object]:
+    """Screens to run a test with; those with a window are marked so."""
+    return [pytest.param(name, marks=MARKS[name]) for name in names]
+
+
+@pytest.fixture(params=params(*SCREENS))
 def kind(request: pytest.FixtureRequest) -> str:
     if SCREENS[request.param].needs_display:
         request.getfixturevalue("display")
@@ -151,7 +159,7 @@ def test_a_movie_counts_its_frames_in_refreshes_from_its_onset(kind: str) -> Non
     assert frames == [-1] * 7 + [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 0, 0, 1, 1] + [-1]
 
 
-@pytest.mark.parametrize("kind", [name for name, backend in SCREENS.items() if not backend.jumps])
+@pytest.mark.parametrize("kind", params(*[n for n, backend in SCREENS.items() if not backend.jumps]), indirect=True)
 def test_a_program_that_is_late_misses_the_refreshes_that_went_by(kind: str) -> None:
     bench = Bench(kind, Behaviour.PERFECT)
     bench.flip()

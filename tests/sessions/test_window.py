@@ -19,10 +19,11 @@ from rig.session.assemble import SessionPlan, assembled
 from rig.session.realtime import real_time
 from stages.events import Change, EndReason, FlashOmitted, FlashShown
 from stages.task import stimuli_of
-from stimuli.frames import Frames, Still
+from stimuli.frames import Frames, Moving, Still
 from stimuli.geometry import Geometry
 from stimuli.psychopy_screen import PsychopyScreen
 from stimuli.screen import Flip
+from stimuli.spec import NaturalMovie
 from tests.builders import rig_config, stage
 from tests.display import VirtualDisplay
 
@@ -60,7 +61,7 @@ def plan(folder: Path, rig: RigConfig, *, name: str = "OPHYS_1_images_A", seed: 
         stage=stage(name, **changes),
         rig=rig,
         seed=seed,
-        mouse_kind=MouseKind.STOCHASTIC,
+        mouse_kind=MouseKind.PERFECT,
         fast=False,
         session_id=UUID(int=1),
         folder=folder,
@@ -110,7 +111,7 @@ def test_what_the_log_says_was_shown_was_on_the_screen(
     minutes: float, display: VirtualDisplay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every flip's pixels, 60 times a second; omitted flashes stay gray; nothing is uploaded on the way."""
-    session = plan(tmp_path / "session", window_rig(), task_duration_min=minutes)
+    session = plan(tmp_path / "session", window_rig(), task_duration_min=minutes, omission_probability=0.2)
     pictures = session.pictures()
     frames = Frames(geometry=TINY, pictures=pictures.source)
     shown = stimuli_of(session.stage, image_names=pictures.image_names, refresh_hz=60.0)
@@ -163,3 +164,57 @@ def check_flashes(recorded: SessionLog, camera: Camera) -> None:
     assert changes
     for change in changes:
         assert camera.seen[change.flip] == change.event.to_stimulus != change.event.from_stimulus
+
+
+class Album:
+    """Every flip's photograph, for stimuli that move."""
+
+    def __init__(self, display: VirtualDisplay, geometry: Geometry, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pages: list[AnyArray] = []
+        advance = PsychopyScreen.advance
+
+        def watched(screen: PsychopyScreen, **asked: Any) -> Flip:
+            flip = advance(screen, **asked)
+            self.pages.append(display.window(geometry.width_px, geometry.height_px)[:-PATCH_PX, :, 0])
+            return flip
+
+        monkeypatch.setattr(PsychopyScreen, "advance", watched)
+
+
+@pytest.mark.parametrize("name", ["OPHYS_1_images_A", "OPHYS_7_receptive_field_mapping"])
+def test_what_moves_is_on_the_screen_frame_by_frame(
+    name: str, display: VirtualDisplay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A movie after the task, and a sweep of patches: on time the frame that is due, late another of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    geometry = Geometry(width_px=160, height_px=100)
+    movie = {"name": "natural_movie_one", "n_frames": 20, "n_repeats": 2, "frame_rate_hz": 30.0}
+    short: dict[str, Any] = {"task_duration_min": 0.1, "movie": movie} if name == "OPHYS_1_images_A" else {}
+    session = plan(tmp_path / "session", window_rig(geometry=geometry), name=name, **short)
+    pictures = session.pictures()
+    frames = Frames(geometry=geometry, pictures=pictures.source)
+    shown = stimuli_of(session.stage, image_names=pictures.image_names, refresh_hz=60.0, movie_name=pictures.movie_name)
+    moving = {
+        index: frames.moving(stimulus, refresh_hz=60.0, folder=tmp_path)
+        for index, stimulus in enumerate(shown)
+        if isinstance(stimulus, Moving)
+    }
+    album = Album(display, geometry, monkeypatch)
+    log = LogThread(LogWriter(session.folder))
+    with real_time(), assembled(session, log=log) as loop:
+        loop.run()
+    log.close()
+    flips = read_session(session.folder).flips
+    stimulus, refresh = flips["stimulus"], flips["refresh"]
+    assert len(flips) == len(album.pages)
+    moved = [flip for flip in range(len(flips)) if stimulus[flip] in moving]
+    assert len(moved) > 50
+    onset = 0
+    for flip in moved:
+        onset = flip if stimulus[flip] != stimulus[flip - 1] else onset
+        of = moving[stimulus[flip]]
+        since = int(refresh[flip] - refresh[onset]) - int(flips["n_missed"][flip] if flip > onset else 0)
+        wanted = of.whole(since, geometry=geometry)[:-PATCH_PX]
+        assert (album.pages[flip] == wanted).all(), f"flip {flip}"
+        movie_frame = of.index(since) if isinstance(shown[stimulus[flip]], NaturalMovie) else -1
+        assert flips["movie_frame"][flip] == movie_frame
