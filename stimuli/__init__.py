@@ -18,6 +18,8 @@ Where to find what
     ``refresh``   the tracked refresh index
     ``screen``    the Protocol of a screen
     ``headless``  a simulated monitor that can be perfect, jitter, drop and drift
+    ``psychopy_screen``  PsychoPy's window; ``canvas`` its textures, ``window`` how it stands on the monitor
+    ``patch``     the photodiode's patch: when it is bright, and where
 
 Decisions
     * Frames are rendered by numpy before the session and only shown while it runs: the window, the preview and the
