@@ -53,8 +53,18 @@ PHOTOGRAPHS = {
     "gravel": Photograph(_SCIKIT_IMAGE, "skimage/data/gravel.png", "CC0Textures, Gravel04", "CC0-1.0"),
     "hubble": Photograph(_SCIKIT_IMAGE, "skimage/data/hubble_deep_field.jpg", "NASA", "public domain"),
     "rocket": Photograph(_SCIKIT_IMAGE, "skimage/data/rocket.jpg", "SpaceX", "public domain"),
-    "china": Photograph(_SCIKIT_LEARN, "sklearn/datasets/images/china.jpg", "danielbuechele, Flickr", "CC-BY-2.0"),
-    "flower": Photograph(_SCIKIT_LEARN, "sklearn/datasets/images/flower.jpg", "vultilion, Flickr", "CC-BY-2.0"),
+    "china": Photograph(
+        _SCIKIT_LEARN,
+        "sklearn/datasets/images/china.jpg",
+        "danielbuechele, https://www.flickr.com/photos/danielbuechele/6061409035",
+        "CC-BY-2.0",
+    ),
+    "flower": Photograph(
+        _SCIKIT_LEARN,
+        "sklearn/datasets/images/flower.jpg",
+        "vultilion, https://www.flickr.com/photos/vultilion/6056698931",
+        "CC-BY-2.0",
+    ),
     "face": Photograph(
         _SCIPY, "scipy/misc/face.dat", "public-domain-image.com, raccoon-procyon-lotor", "public domain"
     ),
