@@ -144,7 +144,7 @@ class PsychopyScreen:
         Raises
         ------
         DeviceError
-            PsychoPy is not installed, there is no display, no such monitor, or one of another size.
+            PsychoPy is not installed, there is no display, no such monitor, one of another size, or no driver for it.
         """
         geometry, settings = self._frames.geometry, self._settings
         visual = _visual()
@@ -157,22 +157,7 @@ class PsychopyScreen:
                 remedy="plug it in and switch it on, or mend screen_number in the rig's file",
             )
         self._fits(monitors[settings.screen_number])
-        with _contained():
-            self._window = visual.Window(
-                size=(geometry.width_px, geometry.height_px),
-                screen=settings.screen_number,
-                fullscr=settings.full_screen,
-                allowGUI=not settings.full_screen,
-                monitor=_no_monitor(geometry.width_cm, geometry.distance_cm),
-                units="pix",
-                color=(0, 0, 0),
-                winType="pyglet",
-                useFBO=False,
-                waitBlanking=True,
-                checkTiming=False,
-                autoLog=False,
-                title="rig",
-            )
+        self._window = self._opened(visual)
         handle = self._window.winHandle
         handle.set_vsync(self._pace is None)
         handle.on_key_press = self._key
@@ -199,6 +184,33 @@ class PsychopyScreen:
                 "flips wait for": "the monitor" if self._pace is None else "the program's clock",
             },
         )
+
+    def _opened(self, visual: ModuleType) -> object:
+        """Return PsychoPy's window; frames come finished, so it does no more than show them."""
+        geometry, settings = self._frames.geometry, self._settings
+        try:
+            with _contained():
+                return visual.Window(
+                    size=(geometry.width_px, geometry.height_px),
+                    screen=settings.screen_number,
+                    fullscr=settings.full_screen,
+                    allowGUI=not settings.full_screen,
+                    monitor=_no_monitor(geometry.width_cm, geometry.distance_cm),
+                    units="pix",
+                    color=(0, 0, 0),
+                    winType="pyglet",
+                    useFBO=False,
+                    waitBlanking=True,
+                    checkTiming=False,
+                    autoLog=False,
+                    title="rig",
+                )
+        except Exception as error:
+            raise DeviceError(
+                device=self.name,
+                what=f"no window can be opened on monitor {settings.screen_number}: {error or type(error).__name__}",
+                remedy="install the graphics card's own driver; OpenGL 2.1 is enough",
+            ) from error
 
     def _fits(self, size: tuple[int, int]) -> None:
         """Refuse a monitor that runs in another mode than its frames are made for."""

@@ -166,6 +166,30 @@ def check_flashes(recorded: SessionLog, camera: Camera) -> None:
         assert camera.seen[change.flip] == change.event.to_stimulus != change.event.from_stimulus
 
 
+def test_escape_at_the_window_ends_the_session_now(
+    display: VirtualDisplay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = plan(tmp_path / "session", window_rig(), name="TRAINING_2_gratings_flashed")
+    advance = PsychopyScreen.advance
+
+    def pressed(screen: PsychopyScreen, **asked: Any) -> Flip:
+        from pyglet.window import key
+
+        flip = advance(screen, **asked)
+        if flip.flip == 60:
+            screen._window.winHandle.dispatch_event("on_key_press", key.ESCAPE, 0)
+        return flip
+
+    monkeypatch.setattr(PsychopyScreen, "advance", pressed)
+    log = LogThread(LogWriter(session.folder))
+    with real_time(), assembled(session, log=log) as loop:
+        ended = loop.run()
+    log.close()
+    assert (ended.reason, ended.who) == (EndReason.STOPPED_NOW, "tests")
+    assert "Escape at the window" in ended.why
+    assert len(read_session(session.folder).flips) < 200
+
+
 class Album:
     """Every flip's photograph, for stimuli that move."""
 

@@ -133,6 +133,25 @@ def test_a_monitor_in_another_mode_is_refused(
         pass
 
 
+def test_a_driver_that_shows_no_window_is_one_sentence(
+    display: VirtualDisplay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(display, frames(SMALL), [Gray()], folder=tmp_path):
+        from psychopy import visual
+
+    def refused(**_: object) -> None:
+        raise RuntimeError("Specified window configuration is not supported by this display.")
+
+    monkeypatch.setattr(visual, "Window", refused)
+    with (
+        pytest.raises(
+            DeviceError, match=r"^screen: no window can be opened on monitor 0: Specified window.*own driver"
+        ),
+        opened(display, frames(SMALL), [Gray()], folder=tmp_path),
+    ):
+        pass
+
+
 def test_full_screen_is_the_whole_monitor(display: VirtualDisplay, tmp_path: Path) -> None:
     settings = WindowSettings(full_screen=True)
     with opened(display, Frames(geometry=Geometry()), [Gray()], folder=tmp_path, settings=settings) as window:
