@@ -89,6 +89,13 @@ def test_without_psychopy_a_sentence_says_how_to_install_it(tmp_path: Path) -> N
     )
 
 
+def test_nothing_but_an_open_window_loads_psychopy() -> None:
+    """The command line, sessions and checks import without it; headless simulation needs none."""
+    loaded = "import sys, rig.cli, rig.display, rig.session.process; print({'psychopy', 'pyglet'} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "set()"
+
+
 @pytest.mark.parametrize("name", [None, ":4711"])
 def test_without_a_display_a_sentence_says_where_to_run_it(name: str | None, tmp_path: Path) -> None:
     said, _ = open_one("with psychopy", tmp_path, DISPLAY=name)
