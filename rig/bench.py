@@ -19,6 +19,7 @@ from rich.table import Table
 
 from hardware.simulated.mice import MouseKind
 from rig.config.files import load_rig, load_stage
+from rig.display import bench as of_window
 from rig.log.reader import read_session
 from rig.log.schema import Entry
 from rig.log.writer import LogThread, LogWriter, MemoryLog
@@ -43,6 +44,7 @@ def measure(*, real_time_s: float) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         figures += _fast(Path(folder))
         figures += _paced(Path(folder), real_time_s)
+        figures += of_window(Path(folder) / "window", max(real_time_s, 5.0))
     return figures
 
 

@@ -227,23 +227,20 @@ class VirtualScreen(_Headless):
         self._refresh_list = self._refresh_list[kept:] + refresh.tolist()
 
 
-class PacedScreen(_Headless):
-    """Keeps the host's time: flips with the next refresh that has not yet gone by."""
+class Pace:
+    """The refreshes of a simulated monitor, waited for one after the other on a clock."""
 
-    rows_per_take = 2
-
-    def __init__(self, *, train: RefreshTrain, clock: Clock, observer: Observer) -> None:
-        super().__init__(train=train, observer=observer)
+    def __init__(self, *, train: RefreshTrain, clock: Clock) -> None:
+        self._train = train
         self._clock = clock
         self._next_refresh = 0
-        self._flip = -1
+        self._has_begun = False
         self._block = -1
         self._times: list[float] = []
         self._flips: list[bool] = []
-        self._untaken: deque[Flip] = deque()  # filled by the loop, taken by the thread that gathers
 
-    def advance(self, *, stimulus: int, until_refresh: int, until_host_s: float, until_flip: int) -> Flip:
-        """See ``Screen.advance``; the limits are of no concern here."""
+    def wait(self) -> float:
+        """Return the host time of the next refresh that flips and has not gone by, when it has come."""
         now_s = self._clock.now_s()
         while True:
             block, i = divmod(self._next_refresh, BLOCK_REFRESHES)
@@ -252,9 +249,27 @@ class PacedScreen(_Headless):
                 self._block, self._times, self._flips = block, times_s.tolist(), flips.tolist()
             self._next_refresh += 1
             host_s = self._times[i]
-            if self._flips[i] and (host_s >= now_s or self._flip < 0):
+            if self._flips[i] and (host_s >= now_s or not self._has_begun):
                 break
+        self._has_begun = True
         self._clock.sleep_until(host_s)
+        return host_s
+
+
+class PacedScreen(_Headless):
+    """Keeps the host's time: flips with the next refresh that has not yet gone by."""
+
+    rows_per_take = 2
+
+    def __init__(self, *, train: RefreshTrain, clock: Clock, observer: Observer) -> None:
+        super().__init__(train=train, observer=observer)
+        self._pace = Pace(train=train, clock=clock)
+        self._flip = -1
+        self._untaken: deque[Flip] = deque()  # filled by the loop, taken by the thread that gathers
+
+    def advance(self, *, stimulus: int, until_refresh: int, until_host_s: float, until_flip: int) -> Flip:
+        """See ``Screen.advance``; the limits are of no concern here."""
+        host_s = self._pace.wait()
         self._flip += 1
         flip = Flip(self._flip, self._tracker.flip(host_s), host_s)
         if stimulus != self._stimulus:

@@ -21,7 +21,7 @@ from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
 from hardware.simulated.twin import MouseTruth, Twin
 from rig.config.load import ConfigError
-from rig.config.rig import FaultsConfig
+from rig.config.rig import FaultsConfig, with_screen
 from rig.log.reader import SessionLog, read_session
 from rig.log.replay import replay
 from rig.log.writer import LogThread, LogWriter
@@ -240,7 +240,8 @@ def test_a_library_that_is_not_installed_is_one_sentence_with_its_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, missing: str
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    session = plan(stage(GRATINGS), rig_config(name), fast=False, folder=tmp_path / "session")
+    config = with_screen(rig_config(name), "headless")
+    session = plan(stage(GRATINGS), config, fast=False, folder=tmp_path / "session")
     with (
         contextlib.closing(LogWriter(session.folder)) as log,
         pytest.raises(DeviceError, match=r"pip install 'open-vision-rig\[rig\]'") as caught,
