@@ -30,6 +30,7 @@ from tests.display import VirtualDisplay
 TINY = Geometry(width_px=320, height_px=200)
 PATCH_PX = 20
 FLASH_REFRESHES = 15
+PROBE_PX = 10
 UPLOADS = ("glTexImage2D", "glTexSubImage2D", "glTexImage1D", "glTexImage3D", "glCopyTexImage2D", "glCopyTexSubImage2D")
 
 
@@ -74,7 +75,7 @@ class Camera:
 
     def __init__(self, display: VirtualDisplay, frames: list[AnyArray]) -> None:
         self._display = display
-        self._frames = [frame[:-PATCH_PX] for frame in frames]
+        self._frames = {number: frame[:-PATCH_PX] for number, frame in enumerate(frames)}
         self.seen: list[int] = []
         """The frame on the screen after each flip; -1 where it is none of them."""
         self.patch: list[int] = []
@@ -84,7 +85,11 @@ class Camera:
         assert flip.flip == len(self.seen)
         photograph = self._display.window(TINY.width_px, TINY.height_px)
         grey, level = photograph[:-PATCH_PX], photograph[-PATCH_PX:, -PATCH_PX:]
-        same = [i for i, frame in enumerate(self._frames) if (grey == frame[..., np.newaxis]).all()]
+        probe = grey[
+            ::PROBE_PX, ::PROBE_PX, 0
+        ]  # most frames are told apart by few pixels, and 60 times a second is often
+        like = [f for f in self._frames if (probe == self._frames[f][::PROBE_PX, ::PROBE_PX]).all()]
+        same = [f for f in like if (grey == self._frames[f][..., np.newaxis]).all()]
         self.seen.append(same[0] if same else -1)
         self.patch.append(int(level[0, 0, 0]) if np.ptp(level) == 0 else -1)
 
