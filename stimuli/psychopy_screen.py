@@ -208,7 +208,7 @@ class PsychopyScreen:
         except Exception as error:
             raise DeviceError(
                 device=self.name,
-                what=f"no window can be opened on monitor {settings.screen_number}: {error or type(error).__name__}",
+                what=f"no window can be opened on monitor {settings.screen_number}: {str(error) or type(error).__name__}",
                 remedy="install the graphics card's own driver; OpenGL 2.1 is enough",
             ) from error
 
