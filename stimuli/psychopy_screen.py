@@ -206,9 +206,10 @@ class PsychopyScreen:
                     title="rig",
                 )
         except Exception as error:
+            said = str(error) or type(error).__name__
             raise DeviceError(
                 device=self.name,
-                what=f"no window can be opened on monitor {settings.screen_number}: {str(error) or type(error).__name__}",
+                what=f"no window can be opened on monitor {settings.screen_number}: {said}",
                 remedy="install the graphics card's own driver; OpenGL 2.1 is enough",
             ) from error
 
