@@ -90,13 +90,14 @@ class Columns:
         self._has_fit = False
         self._window: int | None = None
         self._fitted: Fit | None = None
+        self._taken: list[tuple[FlipRows, FloatArray]] = []
         self._paired = FramePulses.none()
 
     def begin(self, *, clock_map: ClockMap, first: FramePulses, rows: FlipRows) -> None:
         """Take the first flips, whose pulses have been seen already."""
         self._map = clock_map
         self._pulses = first
-        self._write(rows, clock_map)
+        self._write(rows, clock_map.session_s_of(rows.host_s))
 
     def gather(self) -> None:
         """Hand everything since the last call to the log; make the fit that was asked for."""
@@ -115,25 +116,33 @@ class Columns:
     def take_fit(self) -> Fit | None:
         """Return the fit that was asked for once it is there; if it was taken, the map is the new one from now on.
 
-        All flips made until now have been gathered with the old map when this returns.
+        All flips made until now keep the times of the old map. Never waits: while another thread gathers there is no
+        fit yet, and no device is asked for anything.
         """
-        if self._fitted is None:
+        if self._fitted is None or not self._lock.acquire(blocking=False):
             return None
-        with self._lock:
+        try:
             fit, self._fitted = self._fitted, None
-            if self._map is not None:
-                self._gather(self._map)
-                if fit.taken:
-                    self._map.become(fit.clock_map)
+            if self._map is not None and fit.taken:
+                self._take_flips(self._map)
+                self._map.become(fit.clock_map)
             return fit
+        finally:
+            self._lock.release()
+
+    def _take_flips(self, clock_map: ClockMap) -> None:
+        rows = self._screen.take()
+        self._taken.append((rows, clock_map.session_s_of(rows.host_s)))
 
     def _gather(self, clock_map: ClockMap) -> None:
-        rows = self._screen.take()
-        try:
-            self._sync.flips_made(host_s=rows.host_s)
-        except DeviceError as error:
-            self._errors.append(error)
-        self._write(rows, clock_map)
+        self._take_flips(clock_map)
+        taken, self._taken = self._taken, []
+        for rows, times_s in taken:
+            try:
+                self._sync.flips_made(host_s=rows.host_s)
+            except DeviceError as error:
+                self._errors.append(error)
+            self._write(rows, times_s)
         if len(self._unpaired_host_s) >= PAIRED_TOGETHER:
             self._pair(clock_map)
 
@@ -202,10 +211,9 @@ class Columns:
         """Return the devices' failures since the last call."""
         return [self._errors.popleft() for _ in range(len(self._errors))]
 
-    def _write(self, rows: FlipRows, clock_map: ClockMap) -> None:
+    def _write(self, rows: FlipRows, times_s: FloatArray) -> None:
         n = len(rows.refresh)
         record = np.empty(n, FLIP_DTYPE)
-        times_s = clock_map.session_s_of(rows.host_s)
         try:
             signal_v, supply_v = self._encoder.read(host_s=rows.host_s)
             self._wheel.see(times_s=times_s, signal_v=signal_v)
