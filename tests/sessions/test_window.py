@@ -110,7 +110,10 @@ def count_uploads(monkeypatch: pytest.MonkeyPatch, numbers: list[int], camera: C
 
 @pytest.mark.parametrize(
     "minutes",
-    [pytest.param(2.0, marks=pytest.mark.timeout(400)), pytest.param(20.0, marks=[pytest.mark.slow])],
+    [
+        pytest.param(2.0, marks=pytest.mark.timeout(400)),
+        pytest.param(20.0, marks=[pytest.mark.long, pytest.mark.xdist_group("others")]),
+    ],
 )
 def test_what_the_log_says_was_shown_was_on_the_screen(
     minutes: float, display: VirtualDisplay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
