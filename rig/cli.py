@@ -542,17 +542,30 @@ def preview(
         Path | None, typer.Option("--out", help="Folder for the pictures; without it preview-STAGE.")
     ] = None,
     warp: Annotated[bool, typer.Option("--warp/--no-warp", help="Whether to show what the warp makes of it.")] = True,
+    window: Annotated[
+        bool,
+        typer.Option("--window", help="Instead, play the same trials in a window on this desktop; Escape ends it."),
+    ] = False,
 ) -> None:
     """Draw what a stage shows: every stimulus as on the screen, a contact sheet, some trials in time.
 
+    With [b]--window[/b] nothing is written: the trials are played at their real pace.
+
     Example: rig preview OPHYS_1_images_A --out preview
     """
-    from rig.records.preview import write_preview  # noqa: PLC0415 - only this command needs it
+    from rig.playing import play  # noqa: PLC0415 - only this command needs them
+    from rig.records.preview import write_preview  # noqa: PLC0415
 
     with _sentences():
+        if window and folder is not None:
+            raise ConfigError([Problem("--out", 0, "", "with --window nothing is written; leave one of the two out")])
         parameters, config = load_stage(stage, library=_library()), load_rig(rig)
         refuse_misfits(parameters, config)
         pictures = pictures_of(parameters, simulated=True, library=_library())
+        if window:
+            for scene in play(parameters, config=config, pictures=pictures, warp=warp):
+                out.print(f"{scene.name}, {scene.end_s - scene.start_s:.1f} s", markup=False)
+            return
         folder = folder or Path(f"preview-{parameters.stage}")
         for path in write_preview(parameters, config=config, pictures=pictures, folder=folder, warp=warp):
             out.print(str(path), markup=False)

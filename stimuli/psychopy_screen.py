@@ -482,12 +482,12 @@ def _visual() -> ModuleType:
             raise DeviceError(
                 device="screen",
                 what="PsychoPy is not installed",
-                remedy="install it with: pip install 'open-vision-rig[rig]', or run with --screen headless",
+                remedy="install it with: pip install 'open-vision-rig[rig]'; rig run --screen headless needs none",
             ) from error
         raise DeviceError(
             device="screen",
             what=f"PsychoPy can't be loaded: {error}",
-            remedy="install the OpenGL libraries (Debian: libgl1, libglu1-mesa), or run with --screen headless",
+            remedy="install the OpenGL libraries (Debian: libgl1, libglu1-mesa); rig run --screen headless needs none",
         ) from error
     except Exception as error:
         if type(error).__name__ != "NoSuchDisplayException":
@@ -495,9 +495,15 @@ def _visual() -> ModuleType:
         raise DeviceError(
             device="screen",
             what=f"there is no display to open a window on (DISPLAY is {os.environ.get('DISPLAY') or 'not set'})",
-            remedy="run it from the rig's own desktop, or with --screen headless",
+            remedy="run it from the rig's own desktop; rig run --screen headless needs none",
         ) from error
     return visual  # type: ignore[no-any-return]  # PsychoPy has no types
+
+
+def monitor_sizes() -> list[tuple[int, int]]:
+    """Return width and height in pixels of each monitor of this computer; raises ``DeviceError`` as ``open`` does."""
+    _visual()
+    return _monitors()
 
 
 def _gl() -> ModuleType:

@@ -97,6 +97,23 @@ WINDOW_SHARE = 2
 """A window on a desktop has this fraction of the monitor's pixels along each side, so that it fits."""
 
 
+def desktop_window(screen: ScreenConfig) -> PsychopyScreenConfig:
+    """Return a window on this desktop of the same geometry and rate as a screen, with fewer pixels."""
+    size = {side: getattr(screen.geometry, side) // WINDOW_SHARE for side in ("width_px", "height_px")}
+    return PsychopyScreenConfig(
+        kind="psychopy",
+        screen_number=0,
+        full_screen=False,
+        geometry=screen.geometry.model_copy(update=size),
+        upside_down=False,
+        mirrored=False,
+        refresh_hz=screen.refresh_hz,
+        paced_by="clock",
+        calibration=None,
+        patch=PatchConfig(corner=Corner.LOWER_RIGHT, size_px=100 // WINDOW_SHARE),
+    )
+
+
 def with_screen(config: RigConfig, kind: str) -> RigConfig:
     """Return the rig with a screen of another kind in its screen's place: a window on this desktop, or none.
 
@@ -116,19 +133,7 @@ def with_screen(config: RigConfig, kind: str) -> RigConfig:
             kind="headless", refresh_hz=screen.refresh_hz, behaviour=Behaviour.JITTERING, geometry=screen.geometry
         )
     else:
-        size = {side: getattr(screen.geometry, side) // WINDOW_SHARE for side in ("width_px", "height_px")}
-        other = PsychopyScreenConfig(
-            kind="psychopy",
-            screen_number=0,
-            full_screen=False,
-            geometry=screen.geometry.model_copy(update=size),
-            upside_down=False,
-            mirrored=False,
-            refresh_hz=screen.refresh_hz,
-            paced_by="clock",
-            calibration=None,
-            patch=PatchConfig(corner=Corner.LOWER_RIGHT, size_px=100 // WINDOW_SHARE),
-        )
+        other = desktop_window(screen)
     return RigConfig.model_validate({**config.model_dump(), "screen": other.model_dump()})
 
 

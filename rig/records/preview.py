@@ -6,6 +6,7 @@ The pictures are the very frames that a screen is given (``stimuli.frames``), li
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -14,7 +15,7 @@ from hardware.arrays import GreyFrame
 from rig.config.load import ConfigError, Problem
 from rig.config.pictures import StagePictures
 from rig.config.rig import RigConfig
-from rig.records.exemplars import NoExemplar, exemplars
+from rig.records.exemplars import Exemplar, NoExemplar, exemplars
 from rig.records.figures import Cell, draw_contact_sheet, draw_exemplars, draw_patches, save_drawing
 from stages.parameters import Stage, StageParameters, SweepParameters
 from stages.random import RandomStreams
@@ -32,6 +33,41 @@ KINDS = 4
 PATCHES = 12
 """So many patches of a sweep do."""
 SEED = 1
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A stretch of a stage: a trial, or the first patches of a sweep.
+
+    ``shown`` is what is on instead of gray, by its label, from when to when; all times in seconds on a clock of the
+    scene's own.
+    """
+
+    name: str
+    start_s: float
+    end_s: float
+    shown: list[tuple[float, float, str]]
+
+    def label_at(self, time_s: float) -> str | None:
+        """Return what is on at a time; None for gray."""
+        return next((name for start_s, stop_s, name in self.shown if start_s <= time_s < stop_s), None)
+
+
+def scenes(stage: Stage, *, pictures: StagePictures, refresh_hz: float) -> list[Scene]:
+    """Return what the timeline of a stage shows, to be played; raises ``ConfigError`` as ``write_preview`` does."""
+    if isinstance(stage, SweepParameters):
+        stimuli = stimuli_of(stage, image_names=[], refresh_hz=refresh_hz, movie_name=pictures.movie_name)
+        patches = _patches(stage, stimuli)
+        return [Scene("its first patches", patches[0][0], patches[-1][1] + stage.sweep.gap_s, patches)]
+    return [
+        Scene(
+            name=trial.kind,
+            start_s=trial.start_s,
+            end_s=trial.end_s,
+            shown=[(one.start_s, one.stop_s, one.name) for one in trial.shown if not one.omitted],
+        )
+        for trial in _trials(stage, pictures)
+    ]
 
 
 def write_preview(
@@ -73,32 +109,30 @@ def write_preview(
     yield folder / SHEET
     as_shown = {name: both[-1] for name, both in screens.items()}
     if isinstance(stage, SweepParameters):
-        _draw_patches_in_time(stage, stimuli, as_shown, folder / TIMELINE)
+        patches = _patches(stage, stimuli)
+        shown_patches = [(start_s, stop_s, as_shown[name]) for start_s, stop_s, name in patches]
+        names = [name for _, _, name in patches]
+        timeline = draw_patches(f"{stage.stage}: its first patches", shown_patches, names=names)
     else:
-        _draw_trials_in_time(stage, pictures, as_shown, folder / TIMELINE)
+        timeline = draw_exemplars(stage.stage, _trials(stage, pictures), screens=as_shown)
+    save_drawing(timeline, folder / TIMELINE)
     yield folder / TIMELINE
 
 
-def _draw_trials_in_time(
-    stage: StageParameters, pictures: StagePictures, screens: dict[str, GreyFrame], path: Path
-) -> None:
+def _trials(stage: StageParameters, pictures: StagePictures) -> list[Exemplar]:
     try:
-        trials = exemplars(stage, names=pictures.image_names)
+        return exemplars(stage, names=pictures.image_names)[:KINDS]
     except NoExemplar as error:
         raise ConfigError([Problem(stage.stage, 0, "", str(error))]) from error
-    save_drawing(draw_exemplars(stage.stage, trials[:KINDS], screens=screens), path)
 
 
-def _draw_patches_in_time(
-    stage: SweepParameters, stimuli: list[Stimulus], screens: dict[str, GreyFrame], path: Path
-) -> None:
+def _patches(stage: SweepParameters, stimuli: list[Stimulus]) -> list[tuple[float, float, str]]:
+    """Return from when to when the first patches of a sweep are on, and their labels."""
     patches = [i for i, stimulus in enumerate(stimuli) if isinstance(stimulus, Gabor)]
     order = shuffled(patches, n_repeats=1, streams=RandomStreams(SEED))[:PATCHES]
     sweep = stage.sweep
-    names = [label(stimuli[i]) for i in order]
     starts_s = [stage.gray_before_s + i * (sweep.duration_s + sweep.gap_s) for i in range(len(order))]
-    shown = [(at_s, at_s + sweep.duration_s, screens[name]) for at_s, name in zip(starts_s, names, strict=True)]
-    save_drawing(draw_patches(f"{stage.stage}: its first patches", shown, names=names), path)
+    return [(at_s, at_s + sweep.duration_s, label(stimuli[i])) for at_s, i in zip(starts_s, order, strict=True)]
 
 
 def _in_few_greys(path: Path) -> None:
