@@ -23,11 +23,12 @@ from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
 from rig.config.files import load_rig, load_stage
 from rig.config.load import ConfigError, Problem
-from rig.config.rig import PUBLISHED, PsychopyScreenConfig, RigConfig, with_screen
+from rig.config.rig import PUBLISHED, PsychopyScreenConfig, RigConfig, desktop_window, with_screen
 from rig.log.reader import read_session
 from rig.log.writer import LogThread, LogWriter
-from rig.session.assemble import SessionPlan, assembled, frames_of, window_of
+from rig.session.assemble import SessionPlan, assembled, window_of
 from rig.session.realtime import real_time
+from stimuli.frames import Frames
 from stimuli.pictures import Pictures
 from stimuli.pictures.movies import StandInMovie
 from stimuli.pictures.stand_ins import stand_in
@@ -112,15 +113,13 @@ def check_display(config: RigConfig, *, seconds: float = SECONDS) -> Iterator[Fi
     seconds
         How long still frames alternate, and how long the movie runs.
     """
-    config = with_screen(config, "psychopy")
-    if not isinstance(config.screen, PsychopyScreenConfig):
-        raise TypeError(config.screen.kind)
+    monitor = config.screen if isinstance(config.screen, PsychopyScreenConfig) else desktop_window(config.screen)
     clock = HostClock()
     stimuli, pictures = heaviest()
-    frames = frames_of(config, pictures=pictures)
+    frames = Frames(geometry=monitor.geometry.geometry(), pictures=pictures)
     with tempfile.TemporaryDirectory(prefix="rig-display-", ignore_cleanup_errors=True) as folder:
         screen = window_of(
-            config.screen,
+            monitor,
             frames=frames,
             clock=clock,
             observer=lambda _host_s, _stimulus: False,
@@ -136,9 +135,9 @@ def check_display(config: RigConfig, *, seconds: float = SECONDS) -> Iterator[Fi
             yield from screen.check()
             screen.begin(clock.now_s() + LEAD_S + screen.lead_s)
             movie = len(stimuli) - 1
-            still = alternate(screen, of=list(range(1, movie)), seconds=seconds, refresh_hz=config.screen.refresh_hz)
+            still = alternate(screen, of=list(range(1, movie)), seconds=seconds, refresh_hz=monitor.refresh_hz)
             yield from judged(still, "still frames")
-            moving = alternate(screen, of=[movie], seconds=seconds, refresh_hz=config.screen.refresh_hz)
+            moving = alternate(screen, of=[movie], seconds=seconds, refresh_hz=monitor.refresh_hz)
             yield from judged(moving, "movie")
             yield _uploads(still)
 

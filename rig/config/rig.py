@@ -120,13 +120,15 @@ def with_screen(config: RigConfig, kind: str) -> RigConfig:
     Raises
     ------
     ValueError
-        There is no such kind.
+        There is no such kind; the rig has a real card, to which a window on a desktop tells no refreshes.
     """
     screen = config.screen
     if kind not in ("headless", "psychopy"):
         raise ValueError(f"there is no screen of kind {kind!r}; known: headless, psychopy")
     if kind == screen.kind:
         return config
+    if kind == "psychopy" and not config.simulated:
+        raise ValueError(f"{config.rig} has a real card, whose monitor only its file can name; put it in there")
     other: ScreenConfig
     if kind == "headless":
         other = HeadlessScreenConfig(

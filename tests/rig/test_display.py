@@ -13,10 +13,11 @@ from typer.testing import CliRunner, Result
 
 from hardware.events import DeviceIdentified, Finding, Verdict
 from rig.cli import app
+from rig.config.rig import with_screen
 from rig.display import Shown, judged
 from rig.log.reader import read_session
 from stages.events import EndReason
-from tests.builders import stage
+from tests.builders import rig_config, stage
 from tests.display import VirtualDisplay
 from tests.sessions.test_window import window_rig
 
@@ -50,6 +51,16 @@ def test_check_display_refuses_a_monitor_that_holds_no_flip_back(display: Virtua
     assert result.exit_code == 1
     assert "✗ FAIL  screen rate" in result.output
     assert "Set the monitor to 60 Hz and flips to wait for it (vertical sync)" in result.output
+
+
+def test_check_display_opens_a_window_for_a_card_without_a_monitor(display: VirtualDisplay, tmp_path: Path) -> None:
+    fields = with_screen(rig_config("example_nidaq"), "headless").model_dump(mode="json")
+    fields["screen"]["geometry"] |= {"width_px": 640, "height_px": 400}
+    path = tmp_path / "headless.yaml"
+    path.write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
+    result = rig("check", "display", "--rig", path, "--seconds", 1)
+    assert "320x200 px" in result.output
+    assert "example_nidaq: 9 findings" in result.output
 
 
 def test_check_display_says_what_is_wrong_with_the_monitor(display: VirtualDisplay, tmp_path: Path) -> None:

@@ -82,6 +82,16 @@ def test_any_rig_can_be_given_another_screen(name: str) -> None:
         assert with_screen(given, kind) is given
 
 
+def test_a_real_card_gets_no_window_on_a_desktop() -> None:
+    """Whose flips wait for nothing; the refusal is a sentence, not a validator's page."""
+    rig = with_screen(load_rig("example_nidaq"), "headless")
+    with pytest.raises(
+        ValueError, match=r"^example_nidaq has a real card, whose monitor only its file can name"
+    ) as said:
+        with_screen(rig, "psychopy")
+    assert len(str(said.value).splitlines()) == 1
+
+
 def test_a_window_on_a_desktop_has_half_the_monitors_pixels_and_its_size() -> None:
     screen = with_screen(load_rig("simulated"), "psychopy").screen
     assert isinstance(screen, PsychopyScreenConfig)
