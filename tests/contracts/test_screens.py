@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from hardware.clock import VirtualClock
 from hardware.events import Finding
 from hardware.protocols import Identity
-from stimuli.headless import Behaviour
+from stimuli.frames import Frames
+from stimuli.geometry import Geometry
+from stimuli.headless import Behaviour, PacedScreen, VirtualScreen
 from stimuli.screen import Flip, Screen
-from stimuli.spec import Gray, NaturalImage, NaturalMovie
-from tests.contracts.backends import SCREENS, START_S, train
+from stimuli.spec import Gray, NaturalImage, NaturalMovie, StimulusError
+from tests.contracts.backends import SCREENS, START_S, PlainPictures, train
 from tests.display import VirtualDisplay
 
 STIMULI = [
@@ -157,6 +160,27 @@ def test_a_movie_counts_its_frames_in_refreshes_from_its_onset(kind: str) -> Non
     bench.flip(GRAY)
     frames = bench.screen.take().movie_frame.tolist()
     assert frames == [-1] * 7 + [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 0, 0, 1, 1] + [-1]
+
+
+HEADLESS = [name for name, backend in SCREENS.items() if not backend.needs_display]
+
+
+@pytest.mark.parametrize("kind", HEADLESS)
+def test_a_headless_screen_says_what_a_window_would_show(kind: str, display: VirtualDisplay, tmp_path: Path) -> None:
+    """Flip by flip on the same clock: gray, a picture, a movie, each again."""
+    headless, window = Bench(kind, Behaviour.PERFECT), Bench("psychopy", Behaviour.PERFECT)
+    assert isinstance(headless.screen, VirtualScreen | PacedScreen)
+    frames = Frames(geometry=Geometry(width_px=64, height_px=40), pictures=PlainPictures())
+    with pytest.raises(StimulusError, match="shows nothing yet"):
+        headless.screen.frame(frames, moving_dir=tmp_path)
+    levels = []
+    for stimulus in [GRAY] * 3 + [IMAGE] * 2 + [MOVIE] * 12 + [GRAY, MOVIE, MOVIE, MOVIE, IMAGE]:
+        assert headless.flip(stimulus).refresh == window.flip(stimulus).refresh
+        headless.screen.take()
+        frame = headless.screen.frame(frames, moving_dir=tmp_path)
+        assert (display.window(64, 40) == frame[..., np.newaxis]).all()
+        levels.append(int(frame[20, 32]))
+    assert levels == [127] * 3 + [200] * 2 + [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 0, 0] + [127, 0, 0, 1, 200]
 
 
 @pytest.mark.parametrize("kind", params(*[n for n, backend in SCREENS.items() if not backend.jumps]), indirect=True)
