@@ -158,7 +158,8 @@ class Frames:
         Raises
         ------
         StimulusError
-            A patch that lies beside the screen or repeats too late, a movie that is missing or too short.
+            A patch that lies beside the screen or repeats too late, a movie that is missing or too short, no room for
+            the frames.
         """
         match stimulus:
             case NaturalMovie():
@@ -271,15 +272,20 @@ class Frames:
         path = folder / f"{hashlib.sha256(everything.encode()).hexdigest()[:32]}.npy"
         if path.exists():
             return path
-        folder.mkdir(parents=True, exist_ok=True)
         unfinished = folder / f"{uuid4().hex}.unfinished"
         try:
-            open_memmap: Callable[..., GreyFrames] = np.lib.format.open_memmap
-            file = open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
-            for i, frame in enumerate(frames()):
-                file[i] = frame
-            del file  # written out before it has its name
+            folder.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:  # written, not mapped: a full disk would end a program that maps it
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for frame in frames():
+                    file.write(np.ascontiguousarray(frame).data)
             unfinished.replace(path)
+        except OSError as error:
+            size = f"{math.prod(shape) / 1e9:.1f} GB of frames"
+            raise StimulusError(
+                f"{folder}: {size} can't be kept there ({error.strerror or error}); make room on that disk"
+            ) from error
         finally:
             with suppress(OSError):
                 unfinished.unlink(missing_ok=True)

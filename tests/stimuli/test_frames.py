@@ -250,6 +250,19 @@ def test_rendering_that_fails_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_one_sentence_and_leaves_no_file(tmp_path: Path) -> None:
+    """As a full one does, a limit of the system's lets a file begin and refuses its rest."""
+    resource = pytest.importorskip("resource", reason="Windows has no limit on a file's size")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(StimulusError, match=r"GB of frames can't be kept there \(File too large\); make room"):
+            Frames(geometry=TINY, pictures=Drawn()).moving(MOVIE, refresh_hz=60, folder=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
 REFUSED = [
     (NaturalImage(image_set="A", name="small"), "picture small is 10 x 10 px and must be 1174 x 918"),
     (msgspec.structs.replace(PATCH, azimuth_deg=170.0), "lies beside the screen"),
