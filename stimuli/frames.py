@@ -273,11 +273,12 @@ class Frames:
         if path.exists():
             return path
         unfinished = folder / f"{uuid4().hex}.unfinished"
+        write_header: Callable[..., None] = np.lib.format.write_array_header_1_0
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with unfinished.open("wb") as file:  # written, not mapped: a full disk would end a program that maps it
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
+                write_header(file, header)
                 for frame in frames():
                     file.write(np.ascontiguousarray(frame).data)
             unfinished.replace(path)
