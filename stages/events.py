@@ -148,6 +148,8 @@ class SessionStarted(Event, frozen=True):
     images: PicturesFrom | None = None
     """None in a stage without images, and in logs from before pictures were drawn: those name published ones."""
     movie: PicturesFrom | None = None
+    lines_before: int | None = None
+    """The state of all lines before the first edge of ``edges.bin``; None where they rest as they should."""
     """None likewise."""
 
 

@@ -184,7 +184,11 @@ class NidaqValve:
         self.watchdog: Watchdog | None = None
         if config.watchdog_s is not None:
             self.watchdog = Watchdog(
-                connection=connection, terminal=config.valve_terminal, timeout_s=config.watchdog_s, threaded=threaded
+                connection=connection,
+                terminal=config.valve_terminal,
+                timeout_s=config.watchdog_s,
+                is_served=self._is_served,
+                threaded=threaded,
             )
         self._reports: deque[PulseReport] = deque()
         self._error: DeviceError | None = None
@@ -328,14 +332,26 @@ class NidaqValve:
             if self._pending is not None:
                 self._pending.closed = True
             if self._task is not None and (self._running is not None or self._waiting_on_card):
-                self._halt()
-            self._running, self._waiting_on_card = None, False
+                stopped = self._halt()
+                self._waiting_on_card = self._waiting_on_card and not stopped
+            self._running = None
 
-    def _halt(self) -> None:
-        """Stop the counter, whatever the driver says to it."""
-        for call in (self._task.stop, self._task.triggers.start_trigger.disable_start_trig):
-            with contextlib.suppress(Exception):
-                call()
+    def _is_served(self) -> bool:
+        """Return whether the reader has been here lately: a watchdog is not to be kept from a valve nobody serves."""
+        watchdog = self.watchdog
+        return watchdog is None or self._clock.now_s() - self._edges.polled_s < watchdog.timeout_s / 2
+
+    def _halt(self) -> bool:
+        """Stop the counter; return whether the driver has, and have ``poll`` say so if it has not."""
+        try:
+            with self._connection.calls(self.name):
+                self._task.stop()
+        except DeviceError as error:
+            self._error = error
+            return False
+        with contextlib.suppress(Exception):
+            self._task.triggers.start_trigger.disable_start_trig()
+        return True
 
     def _require(self) -> None:
         gone = self._connection.gone
@@ -599,10 +615,11 @@ class NidaqValve:
         return armed.closes_ticks - round(CLOSING_S * TICKS_PER_S)
 
     def _may_wait_on_card(self, armed: _Armed, host_s: float, now_ticks: int) -> bool:
-        """Return whether now is well inside the window, and the estimate of now good enough to say so."""
+        """Return whether now is well inside the window, known well enough, and the reader quick enough to end it."""
         return (
             self._card_from(armed) <= now_ticks <= self._card_until(armed) - SHORTEST_CARD_S * TICKS_PER_S
             and self._edges.time.uncertainty_s(host_s) < OPENING_S / 2
+            and self._edges.slow_s < CLOSING_S / 4
         )
 
     def _wait_on_card(self, armed: _Armed) -> None:
@@ -688,7 +705,8 @@ class NidaqValve:
         pulse.fired, pulse.lick_ticks = True, lick_ticks
         armed = self._armed
         if pulse.path != "commanded":
-            self._armed = self._gap = None
+            if armed is not None and armed.reward == pulse.reward:
+                self._armed = self._gap = None
             if self._claimed == pulse.reward:
                 self._claimed = None
             if pulse.path == "card":

@@ -224,7 +224,12 @@ def assembled(
 
     def started(host_zero_s: float) -> SessionStarted:
         return session_started(
-            plan, stimuli=stimuli, pictures=shown_pictures, host_zero_s=host_zero_s, started_at=now()
+            plan,
+            stimuli=stimuli,
+            pictures=shown_pictures,
+            host_zero_s=host_zero_s,
+            started_at=now(),
+            lines_before=backend.lines_before(),
         )
 
     with ExitStack() as stack:
@@ -325,6 +330,7 @@ def session_started(
     pictures: StagePictures,
     host_zero_s: float,
     started_at: datetime,
+    lines_before: int | None = None,
 ) -> SessionStarted:
     """Return the first event of the log: all that the session is a function of."""
     return SessionStarted(
@@ -347,6 +353,7 @@ def session_started(
         versions=_versions(),
         images=pictures.images_from(),
         movie=pictures.movie_from(),
+        lines_before=lines_before,
     )
 
 

@@ -76,6 +76,8 @@ class Backend:
     """Whether the valve's echo is high now, where a loop-back wire can be told apart from nothing."""
     see: Callable[[float, str], bool] = lambda _host_s, _identity: False
     """Tell the mouse, if it is a model, what has come on the screen; see ``stimuli.headless.Observer``."""
+    lines_before: Callable[[], int | None] = lambda: None
+    """The state of all lines before the session's first edge, where there is a card that can tell."""
     begin: Callable[[float], None] = lambda _start_host_s: None
     """Take note that all is open and checked, and when the first flip will be."""
     microscope: Microscope | None = None
@@ -245,8 +247,8 @@ def on_card(
 
         def begin(start_host_s: float) -> None:
             edges.read()  # what was licked and pulsed until now belongs to the checks
-            edges.flush()
-            gate.is_open = True
+            edges.read_frame_pulses()
+            gate.open(edges)
             if at_twin is not None:
                 with _bench_calls():
                     at_twin.ask_for_faults(start_host_s)
@@ -261,6 +263,7 @@ def on_card(
             echo_is_high=lambda: bool(edges.state & Line.REWARD_ECHO.mask),
             see=at_twin.see if at_twin is not None else lambda _host_s, _identity: False,
             begin=begin,
+            lines_before=lambda: gate.lines_before,
         )
 
 
@@ -269,10 +272,20 @@ class _Gate:
 
     def __init__(self, sink: EdgeSink | None) -> None:
         self._sink = sink
-        self.is_open = False
+        self._is_open = False
+        self.lines_before: int | None = None
+        """The state of all lines before the session's first edge, once it is open."""
+
+    def open(self, edges: NidaqEdges) -> None:
+        """Let edges through from now on."""
+        self.lines_before = edges.state
+        edges.flush()
+        self._is_open = True
 
     def __call__(self, *, ticks: IntArray, states: AnyArray) -> None:
-        if self.is_open and self._sink is not None:
+        if not self._is_open:
+            self.lines_before = int(states[-1])
+        elif self._sink is not None:
             self._sink(ticks=ticks, states=states)
 
 

@@ -551,6 +551,42 @@ def test_a_watchdog_that_is_kicked_does_not_expire(twin: Twin) -> None:
         assert outcomes(rig.reports(rig.bench.now_s() + 0.5)) == [FIRED, CONFIRMED]
 
 
+def test_a_reader_that_hangs_is_not_kept_alive_by_the_watchdogs_thread(twin: Twin) -> None:
+    with opened(CardOnTwin(twin, config=WATCHED)) as rig:
+        watchdog = rig.valve.watchdog
+        assert watchdog is not None
+        rig.edges.poll_once()
+        assert watchdog._is_served()
+        rig.bench.advance(rig.bench.now_s() + 1.1)
+        assert not watchdog._is_served()
+        rig.edges.poll_once()
+        assert watchdog._is_served()
+
+
+def test_a_card_that_can_not_be_stopped_is_named_and_stopped_at_the_next_try(twin: Twin) -> None:
+    with opened(CardOnTwin(twin)) as rig:
+        now_s = arm(rig)
+        rig.run_until(now_s + 0.3)
+        assert rig.valve._waiting_on_card
+        rig.bench.fault("error", rpc="StopTask", code=-200621, times=1)
+        rig.valve.close_now()
+        with pytest.raises(DeviceError, match="valve"):
+            rig.valve.poll()
+        rig.valve.close_now()
+        rig.lick(now_s + 0.5)
+        rig.run_until(now_s + 1.0)
+        assert rig.pulses_s() == []
+
+
+def test_a_slow_reader_does_not_wait_on_the_card_and_pays_by_software(twin: Twin) -> None:
+    with opened(CardOnTwin(twin)) as rig:
+        rig.edges.slow_s = 10.0
+        now_s = arm(rig)
+        rig.lick(now_s + 0.3)
+        (fired, _) = rig.reports(now_s + 0.5)
+        assert fired.path == "software"
+
+
 def test_a_card_without_watchdog_is_a_warning_and_works(twin: Twin) -> None:
     twin.bench.fault("watchdog_missing")
     with opened(CardOnTwin(twin, config=WATCHED)) as rig:

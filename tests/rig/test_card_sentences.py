@@ -82,9 +82,10 @@ def test_without_a_driver_on_this_computer_it_is_said_with_its_remedy(tmp_path: 
         "card: the NI-DAQmx driver is not installed on this computer. "
         "Install NI-DAQmx, or name the address of a device server in the rig's file."
     )
-    code, (line,) = check("example_nidaq")
+    real = rig_file(tmp_path, ("twin:\n    drift_ppm: 50", "twin: null"), ("device: Dev1", "device: NobodysCard"))
+    code, (line,) = check(real)
     assert (code, line) == (1, "✗ FAIL  " + sentence.replace(". I", ".  I"))
-    assert run("example_nidaq", tmp_path) == (1, f"✗ {sentence}")
+    assert run(real, tmp_path) == (1, f"✗ {sentence}")
 
 
 def test_without_the_library_it_is_said_with_its_remedy_and_a_simulated_rig_runs(tmp_path: Path) -> None:
