@@ -23,10 +23,13 @@ PEER_NWB := .peer-nwb
 PEER_KILLED := .peer-killed
 PEER_CAMSTIM := .peer-camstim
 
+# What windows need besides Python's libraries, for tests on a display that nobody looks at.
+WINDOW_PACKAGES := xvfb libgl1 libglu1-mesa libgl1-mesa-dri
+
 DEMO_DIR := demo-sessions
 DEMO := --mouse demo --stage OPHYS_1_images_A --rig simulated_imaging --simulated-mouse perfect --fast --seed 1
 
-.PHONY: help venv demo lint test soak peers peers-test figures clean
+.PHONY: help venv demo lint test soak peers peers-test figures clean virtual-display
 
 help: ## List these targets.
 	@echo "Targets:"
@@ -45,11 +48,12 @@ lint: $(DEV) ## Check format, style, types and import contracts.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## Run lint, then every test but the slow ones.
-	$(BIN)/pytest -n 2 -m "not slow"
+test: lint virtual-display ## Run lint, then every test but the slow ones.
+	$(BIN)/pytest -n 2 -m "not slow and not long"
 
-soak: $(DEV) ## Run the slow tests and thousands of random sessions.
+soak: $(DEV) virtual-display ## Run the slow tests, the long sessions and thousands of random ones.
 	$(BIN)/pytest -m slow --timeout 3000  # one after the other: some are about milliseconds
+	$(BIN)/pytest -m long --timeout 3000 -n 2 --dist loadgroup
 	RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 tests/properties --timeout 3000
 
 peers: $(NPC) $(ALLEN) ## Make environments of their own for other people's readers of our files.
@@ -70,13 +74,28 @@ peers-test: $(DEV) $(NPC) $(ALLEN) ## Have other people's readers read our files
 	$(BIN)/python -m tests.peers.inspector_accepts $(PEER_KILLED)
 	$(ALLEN_VENV)/bin/python tests/peers/allensdk_opens.py $(PEER_KILLED)
 
-figures: $(RUNTIME) ## Draw the README's figure anew, from the configuration.
+figures: $(RUNTIME) ## Draw the README's figures anew, from the configuration.
 	$(BIN)/rig draw OPHYS_1_images_A --out stages/trials.svg
+	XDG_DATA_HOME=build/nobodys $(BIN)/rig preview OPHYS_1_images_A --out build/preview
+	cp build/preview/contact_sheet.png stimuli/contact_sheet.png
 
 clean: ## Remove .venv, caches, builds and the demo's sessions.
 	rm -rf $(VENV) $(NPC_VENV) $(ALLEN_VENV) $(PEER_SESSION) $(PEER_NWB) $(PEER_KILLED) $(PEER_CAMSTIM) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf $(DEMO_DIR)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Xvfb and OpenGL's software renderer, for the tests that open windows.
+virtual-display:
+	@PATH="$$PATH:/usr/sbin:/sbin"; if command -v Xvfb >/dev/null && ldconfig -p | grep -q 'libGL\.so\.1' && ldconfig -p | grep -q 'libGLU\.so\.1'; \
+	then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+	    echo "The tests open windows on a virtual display: install Xvfb, libGL, libGLU and Mesa's software renderer" \
+	        "(Debian: $(WINDOW_PACKAGES)), then run make again." >&2; exit 1; \
+	fi; \
+	sudo=; if [ "$$(id -u)" -ne 0 ]; then sudo=sudo; fi; \
+	echo "Installing the Debian packages $(WINDOW_PACKAGES): the tests open windows on a virtual display."; \
+	$$sudo apt-get update -qq; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(WINDOW_PACKAGES)
 
 # The first Python that fits makes the environment. Debian keeps the means to do so in a package of its own.
 $(CREATED):
@@ -133,6 +152,6 @@ $(RUNTIME): pyproject.toml constraints.txt | $(CREATED)
 
 $(DEV): pyproject.toml constraints.txt | $(CREATED)
 	@echo "Installing into $(VENV): open-vision-rig, its libraries and its checks (ruff, mypy, import-linter, pytest,"
-	@echo "hypothesis and others), versions in constraints.txt. The first time takes a minute or two."
+	@echo "hypothesis, psychopy and others), versions in constraints.txt: 2 GB. The first time takes two or three minutes."
 	@$(PIP) install --quiet -c constraints.txt -e '.[dev]'
 	@touch $(RUNTIME) $@

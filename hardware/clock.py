@@ -134,6 +134,10 @@ class ClockMap:
         """Return session time of each count of the card, shape (n,): exact, no fit."""
         return np.asarray((ticks - self._zero_ticks) / TICKS_PER_S, np.float64)
 
+    def become(self, other: ClockMap) -> None:
+        """Map from now on as another map of the same session does."""
+        self._host_s, self._session_s, self._rate = other._host_s, other._session_s, other._rate
+
     def fit(self, *, host_s: FloatArray, ticks: IntArray) -> float:
         """Fit the map anew through pairs, shape (n,) each; return the RMS residual in microseconds."""
         session_s = self.seconds_of(ticks)

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from hardware.simulated.mice import MouseKind
 from rig.config.files import load_rig, load_stage
+from rig.display import bench as of_window
 from rig.log.reader import read_session
 from rig.log.schema import Entry, LogError
 from rig.log.writer import LogThread, LogWriter, MemoryLog
@@ -29,6 +30,7 @@ from rig.records.folds import Folds
 from rig.records.products import write_products
 from rig.session.assemble import SessionPlan, assembled
 from rig.session.realtime import real_time
+from stages.parameters import Stage
 
 STAGE, RIG, IMAGING_RIG = "OPHYS_1_images_A", "simulated", "simulated_imaging"
 REPEATS = 3
@@ -40,12 +42,13 @@ def measure(*, real_time_s: float) -> list[Figure]:
     figures: list[Figure] = [
         {"name": "machine", "value": f"{platform.platform()}, {psutil.cpu_count()} cores", "unit": ""},
         {"name": "python", "value": platform.python_version(), "unit": ""},
-        {"name": "plain interpreter loop", "value": _yardstick_ns(), "unit": "ns an iteration"},
+        {"name": "plain interpreter loop", "value": yardstick_ns(), "unit": "ns an iteration"},
     ]
     with tempfile.TemporaryDirectory() as folder:
         figures += _fast(Path(folder))
         figures += _exported(Path(folder))
         figures += _paced(Path(folder), real_time_s)
+        figures += of_window(Path(folder) / "window", max(real_time_s, 5.0))
     return figures
 
 
@@ -60,16 +63,18 @@ def table(figures: list[Figure]) -> Table:
     return result
 
 
+def short_stage(*, minutes: float) -> Stage:
+    """Return the bench's stage with so much task and hardly anything around it."""
+    short = {"task_duration_min": minutes, "gray_before_s": 1.0, "gray_after_s": 1.0, "movie": None}
+    return load_stage(STAGE).model_copy(update=short)
+
+
 def _plan(
     *, fast: bool, folder: Path, kind: MouseKind = MouseKind.PERFECT, minutes: float | None = None
 ) -> SessionPlan:
-    stage = load_stage(STAGE)
-    if minutes is not None:
-        short = {"task_duration_min": minutes, "gray_before_s": 1.0, "gray_after_s": 1.0, "movie": None}
-        stage = stage.model_copy(update=short)
     return SessionPlan(
         mouse="bench",
-        stage=stage,
+        stage=load_stage(STAGE) if minutes is None else short_stage(minutes=minutes),
         rig=load_rig(RIG),
         seed=1,
         mouse_kind=kind,
@@ -192,7 +197,7 @@ def _paced(folder: Path, real_time_s: float) -> list[Figure]:
     ]
 
 
-def _yardstick_ns() -> float:
+def yardstick_ns() -> float:
     """Return what ten additions in a list comprehension cost here: machines differ by a factor of three."""
     n = 100_000
     begun_s = time.perf_counter()

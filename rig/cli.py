@@ -11,26 +11,28 @@ import math
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
 import typer
-from platformdirs import user_state_path
+from platformdirs import user_data_path, user_state_path
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hardware.events import Verdict
+from hardware.events import Finding, Verdict
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
 from rig.commands_records import add_recover, export_commands
 from rig.config.files import image_names, load_any, load_rig, load_stage, shipped
 from rig.config.load import ConfigError, Problem, nearest
-from rig.config.rig import RigConfig
+from rig.config.pictures import import_images, import_movie, listed, listed_movies, pictures_of
+from rig.config.rig import RigConfig, with_screen
 from rig.log.reader import Tail, read_session
 from rig.log.replay import replay as replay_log
 from rig.log.schema import LogError, to_plain
@@ -45,6 +47,8 @@ from rig.session.control import ControlError, Request, Running, Stage, ask, runn
 from rig.session.process import start_process
 from stages.events import EndReason, SpoutPosition, Verb
 from stages.parameters import StageParameters, SweepParameters
+from stimuli.pictures.sets import ImageSet
+from stimuli.spec import StimulusError
 
 app = typer.Typer(
     help="Run the Visual Behavior change-detection experiment, on a rig or simulated.",
@@ -52,6 +56,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+images = typer.Typer(help="Bring in the laboratory's own pictures, and list what there is.", no_args_is_help=True)
+app.add_typer(images, name="images")
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -80,6 +86,12 @@ def run(
     simulated_mouse: Annotated[
         str, typer.Option(help=f"Model mouse: {', '.join(kind.value for kind in MouseKind)}.")
     ] = MouseKind.PERFECT.value,
+    screen: Annotated[
+        str | None, typer.Option(help="headless, or psychopy: a window in place of the rig's screen.")
+    ] = None,
+    stand_ins: Annotated[
+        bool, typer.Option("--stand-ins", help="Show stand-in pictures on a real rig all the same.")
+    ] = False,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Where the session's folder is made.")] = None,
     nwb: Annotated[bool, typer.Option(help="Write the NWB file at the end.")] = True,
 ) -> None:
@@ -91,8 +103,8 @@ def run(
     Example: rig run --mouse M1 --stage OPHYS_1_images_A --rig simulated --fast --seed 1
     """
     with _sentences():
-        parameters = _with_minutes(load_stage(stage), minutes)
-        config = load_rig(rig)
+        parameters = _with_minutes(load_stage(stage, library=_library()), minutes)
+        config = _with_screen(load_rig(rig), screen)
         refuse_misfits(parameters, config)
         _check_name(mouse)
         if seed is not None and seed < 0:
@@ -110,7 +122,10 @@ def run(
             session_id=session_id,
             folder=folder,
             who=getpass.getuser(),
+            library=_library(),
+            stand_ins=stand_ins,
         )
+        plan.pictures()  # refused here, before a process is started
         out.print(f"[b]{mouse}[/b]  {parameters.stage}  on {config.rig}, seed {plan.seed}")
         problem = _run_and_watch(plan)
         if problem is not None:
@@ -199,6 +214,13 @@ def _with_minutes(p: StageParameters | SweepParameters, minutes: float | None) -
     if not 0 < minutes < math.inf:
         raise ConfigError([Problem("--minutes", 0, "", f"{minutes:g} is no length of a task; give minutes above 0")])
     return p.model_copy(update={"task_duration_min": minutes})
+
+
+def _with_screen(config: RigConfig, kind: str | None) -> RigConfig:
+    try:
+        return config if kind is None else with_screen(config, kind)
+    except ValueError as error:
+        raise ConfigError([Problem("--screen", 0, "", str(error))]) from error
 
 
 def _check_name(mouse: str) -> None:
@@ -318,6 +340,11 @@ def _runtime_dir() -> Path:
     return user_state_path("open-vision-rig") / "running"
 
 
+def _library() -> Path:
+    """Return where ``rig images import`` brings pictures to, this user's."""
+    return user_data_path("open-vision-rig") / "pictures"
+
+
 # --- looking ----------------------------------------------------------------------------------------
 
 SessionFolder = Annotated[Path, typer.Argument(help="The session's folder.", show_default=False)]
@@ -402,7 +429,7 @@ def validate(
     for path, config in loaded:
         try:
             if isinstance(config, StageParameters | SweepParameters):
-                image_names(config)
+                image_names(config, library=_library())
                 for rig in rigs:
                     refuse_misfits(config, rig)
             out.print(f"{path}: fine", markup=False)
@@ -416,9 +443,18 @@ def validate(
 SIGNS = {Verdict.PASS: "✓ pass", Verdict.WARN: "▲ warn", Verdict.FAIL: "✗ FAIL"}
 
 
+class Examined(StrEnum):
+    """What ``rig check`` looks at."""
+
+    DEVICES = "devices"
+    DISPLAY = "display"
+
+
 @app.command()
 def check(
-    rig: Annotated[str, typer.Option(help="A rig by name or a file of one.")],
+    what: Annotated[Examined, typer.Argument(help="devices, or display: the monitor")] = Examined.DEVICES,
+    *,
+    rig: Annotated[str | None, typer.Option(help="A rig by name or a file of one.")] = None,
     loopback: Annotated[
         bool,
         typer.Option(
@@ -429,30 +465,48 @@ def check(
     yes: Annotated[
         bool, typer.Option("--yes", help="With --loopback: don't ask whether the valve is unplugged.")
     ] = False,
+    seconds: Annotated[
+        float, typer.Option(min=1, max=3600, help="With display: how long still frames alternate, and a movie runs.")
+    ] = 10.0,
 ) -> None:
     """Open a rig's devices, have them examine themselves, and say what to mend.
 
     Exits with 1 when something has failed. [b]--loopback[/b] is for the first hour on a new card.
+    [b]rig check display[/b] shows the heaviest stimuli on the rig's monitor, another one with each flip, and measures
+    its rate and late flips; without a rig, in a window on this desktop.
     """
-    from rig.session.check import check_rig, refuse_loopback  # noqa: PLC0415 - only this command needs it
-
     with _sentences():
+        if what is Examined.DISPLAY:
+            from rig.display import check_display  # noqa: PLC0415 - only this command needs it
+
+            config = load_rig(rig or "simulated")
+            _print_findings(config, check_display(config, seconds=seconds))
+            return
+        from rig.session.check import check_rig, refuse_loopback  # noqa: PLC0415
+
+        if rig is None:
+            raise ConfigError([Problem("--rig", 0, "", "say which rig to examine, by its name or a file of one")])
         config = load_rig(rig)
         if loopback:
             refuse_loopback(config)
             if not config.simulated and not yes:
                 typer.confirm("Is the valve unplugged, and its echo wired to the counter's output?", abort=True)
-        findings = []
-        for finding in check_rig(config, loopback=loopback):
-            findings.append(finding)
-            mend = finding.remedy if finding.verdict is not Verdict.PASS else ""
-            remedy = f"  {mend[:1].upper()}{mend[1:]}." if mend else ""
-            out.print(f"{SIGNS[finding.verdict]}  {finding.name}: {finding.figure}.{remedy}", markup=False)
-        n_failed = sum(finding.verdict is Verdict.FAIL for finding in findings)
-        n_warned = sum(finding.verdict is Verdict.WARN for finding in findings)
-        out.print(f"{config.rig}: {len(findings)} findings, {n_failed} failed, {n_warned} to look at.", markup=False)
-        if n_failed:
-            raise typer.Exit(1)
+        _print_findings(config, check_rig(config, loopback=loopback))
+
+
+def _print_findings(config: RigConfig, found: Iterable[Finding]) -> None:
+    """Print findings as they come, then their sum; exit with 1 where one has failed."""
+    findings = []
+    for finding in found:
+        findings.append(finding)
+        mend = finding.remedy if finding.verdict is not Verdict.PASS else ""
+        remedy = f"  {mend[:1].upper()}{mend[1:]}." if mend else ""
+        out.print(f"{SIGNS[finding.verdict]}  {finding.name}: {finding.figure}.{remedy}", markup=False)
+    n_failed = sum(finding.verdict is Verdict.FAIL for finding in findings)
+    n_warned = sum(finding.verdict is Verdict.WARN for finding in findings)
+    out.print(f"{config.rig}: {len(findings)} findings, {n_failed} failed, {n_warned} to look at.", markup=False)
+    if n_failed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -475,18 +529,106 @@ def draw(
     from rig.records.figures import draw_exemplars, save_drawing  # noqa: PLC0415
 
     with _sentences():
-        parameters = load_stage(stage)
+        parameters = load_stage(stage, library=_library())
         if not isinstance(parameters, StageParameters):
             raise ConfigError([Problem(stage, 0, "", "has no trials to draw")])
         refuse_misfits(parameters, load_rig("simulated"))
         if file.suffix not in (".svg", ".png", ".pdf"):
             raise ConfigError([Problem(str(file), 0, "", "give a name that ends with .svg, .png or .pdf")])
         try:
-            drawn = draw_exemplars(parameters.stage, exemplars(parameters))
+            drawn = draw_exemplars(
+                parameters.stage, exemplars(parameters, names=image_names(parameters, library=_library()))
+            )
         except NoExemplar as error:
             raise ConfigError([Problem(stage, 0, "", str(error))]) from error
         save_drawing(drawn, file)
         out.print(str(file), markup=False)
+
+
+@app.command()
+def preview(
+    stage: Annotated[str, typer.Argument(help="A stage by name or a file of one.", show_default=False)],
+    rig: Annotated[str, typer.Option(help="The rig whose screen it is, by name or a file of one.")] = "simulated",
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the pictures; without it preview-STAGE.")
+    ] = None,
+    warp: Annotated[bool, typer.Option("--warp/--no-warp", help="Whether to show what the warp makes of it.")] = True,
+    window: Annotated[
+        bool,
+        typer.Option("--window", help="Instead, play the same trials in a window on this desktop; Escape ends it."),
+    ] = False,
+) -> None:
+    """Draw what a stage shows: every stimulus as on the screen, a contact sheet, some trials in time.
+
+    With [b]--window[/b] nothing is written: the trials are played at their real pace.
+
+    Example: rig preview OPHYS_1_images_A --out preview
+    """
+    from rig.playing import play  # noqa: PLC0415 - only this command needs them
+    from rig.records.preview import write_preview  # noqa: PLC0415
+
+    with _sentences():
+        if window and folder is not None:
+            raise ConfigError([Problem("--out", 0, "", "with --window nothing is written; leave one of the two out")])
+        parameters, config = load_stage(stage, library=_library()), load_rig(rig)
+        refuse_misfits(parameters, config)
+        pictures = pictures_of(parameters, simulated=True, library=_library())
+        if window:
+            for scene in play(parameters, config=config, pictures=pictures, warp=warp):
+                out.print(f"{scene.name}, {scene.end_s - scene.start_s:.1f} s", markup=False)
+            return
+        folder = folder or Path(f"preview-{parameters.stage}")
+        for path in write_preview(parameters, config=config, pictures=pictures, folder=folder, warp=warp):
+            out.print(str(path), markup=False)
+
+
+@images.command("import")
+def images_import(
+    *,
+    name: Annotated[str, typer.Argument(help="A, B, G, H, a name for your own set, or a movie's.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(help="camstim's .pkl, a published .nwb, a folder; of a movie its .npy.", show_default=False),
+    ],
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Crop, scale and luminance-match a folder's photographs.")
+    ] = False,
+    licence: Annotated[str, typer.Option(help="What the manifest will say of their licence.")] = "the laboratory's",
+    replace: Annotated[bool, typer.Option("--replace", help="In place of one of that name.")] = False,
+) -> None:
+    """Bring an image set or a movie into this user's library, from where every session takes it.
+
+    Example: rig images import A Natural_Images_Lum_Matched_set_training_2017.07.14.pkl
+    """
+    with _sentences():
+        if source.suffix == ".npy":
+            movie = import_movie(name, source, library=_library(), replace=replace)
+            out.print(f"{movie.name}: {movie.manifest.n_frames} frames, in {movie.folder}", markup=False)
+        else:
+            found = import_images(name, source, library=_library(), prepare=prepare, licence=licence, replace=replace)
+            _tell(found)
+
+
+@images.command("list")
+def images_list() -> None:
+    """List the image sets and movies of this machine, with hashes, luminance, contrast, sources and licences."""
+    with _sentences():
+        for found in listed(_library()):
+            _tell(found)
+        for movie in listed_movies(_library()):
+            told = f"movie {movie.name}: imported, {movie.manifest.n_frames} frames, {movie.sha256()[:8]}"
+            out.print(f"{told}, from {movie.manifest.source}", markup=False)
+
+
+def _tell(found: ImageSet) -> None:
+    out.print(f"image set {found.manifest.image_set}: {found.manifest.kind.value}, in {found.folder}", markup=False)
+    for picture in found.manifest.pictures:
+        stands_for = f" for {picture.stands_for}" if picture.stands_for else ""
+        out.print(
+            f"  {picture.name}{stands_for}  {picture.sha256[:8]}  mean {picture.mean:.1f}, contrast "
+            f"{picture.rms_contrast:.3f}  {picture.licence}: {picture.source}",
+            markup=False,
+        )
 
 
 @app.command()
@@ -497,17 +639,37 @@ def bench(
         bool, typer.Option("--mice", help="Instead, hold the stochastic mouse against real quantiles.")
     ] = False,
     sessions: Annotated[int, typer.Option(min=1, help="With --mice: sessions of each stage.")] = 12,
+    rig: Annotated[
+        str | None,
+        typer.Option(help="Instead, measure the card of a rig, by name or file: lick to pulse, a step of the loop."),
+    ] = None,
+    licks: Annotated[int, typer.Option(min=10, help="With --rig: how many licks are paid.")] = 200,
+    yes: Annotated[bool, typer.Option("--yes", help="With --rig: don't ask whether the valve is unplugged.")] = False,
 ) -> None:
-    """Measure what a session costs: an hour in fast mode, a step in real time, memory."""
+    """Measure what a session costs: an hour in fast mode, a step in real time, memory.
+
+    With [b]--rig[/b], what its card costs. A real card needs a wire for it: from align_output to the lick sensor's
+    inputs; and the valve unplugged.
+    """
     if mice:
         from rig.mouse_quantiles import table as beside_real  # noqa: PLC0415
 
         out.print(beside_real(n_sessions=sessions))
         return
-    from rig.bench import measure, table  # noqa: PLC0415 - only this command needs it
+    from rig.bench import Figure, measure, table  # noqa: PLC0415 - only this command needs it
+
+    def measured() -> list[Figure]:
+        if rig is None:
+            return measure(real_time_s=seconds)
+        from rig.card_bench import measure_card  # noqa: PLC0415
+
+        config = load_rig(rig)
+        if not config.simulated and not yes:
+            typer.confirm("Is the valve unplugged, and align_output wired to the lick sensor's inputs?", abort=True)
+        return measure_card(config, n_licks=licks, seconds=seconds)
 
     with _sentences():
-        figures = measure(real_time_s=seconds)
+        figures = measured()
         if as_json:
             out.print(json.dumps(figures, indent=2), markup=False)
         else:
@@ -519,7 +681,15 @@ def _sentences() -> Iterator[None]:
     """Turn every error that we know into its sentence and exit code 1."""
     try:
         yield
-    except (ConfigError, LogError, CamstimError, NwbError, DeviceError, ControlError) as error:
+    except (
+        ConfigError,
+        LogError,
+        CamstimError,
+        NwbError,
+        DeviceError,
+        ControlError,
+        StimulusError,
+    ) as error:
         err.print(str(error), markup=False)
         raise typer.Exit(1) from error
     except FileNotFoundError as error:

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from stimuli.spec import Stimulus
+from stimuli.spec import SourceKind, Stimulus
 
 
 class Event(msgspec.Struct, frozen=True, tag=True, tag_field="type", kw_only=True, gc=False):
@@ -110,6 +110,18 @@ class FaultPolicy(StrEnum):
 # --- the session ------------------------------------------------------------------------------
 
 
+class PicturesFrom(msgspec.Struct, frozen=True, kw_only=True):
+    """What stood behind the names of a session's pictures, or its movie."""
+
+    kind: SourceKind
+    name: str
+    """Of the image set, or the movie."""
+    sha256: dict[str, str]
+    """Of each picture's grey levels as drawn, or of the movie, by the name it has in this log."""
+    stands_for: dict[str, str]
+    """The published names in whose place stand-ins were shown, by the name they have in this log."""
+
+
 class SessionStarted(Event, frozen=True):
     """First event of every log: everything that the session is a function of, but its inputs."""
 
@@ -133,6 +145,12 @@ class SessionStarted(Event, frozen=True):
     stage_parameters: dict[str, Any]
     rig_parameters: dict[str, Any]
     versions: dict[str, str]
+    images: PicturesFrom | None = None
+    """None in a stage without images, and in logs from before pictures were drawn: those name published ones."""
+    movie: PicturesFrom | None = None
+    lines_before: int | None = None
+    """The state of all lines before the first edge of ``edges.bin``; None where they rest as they should."""
+    """None likewise."""
 
 
 class SessionEnded(Event, frozen=True):

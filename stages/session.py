@@ -164,6 +164,7 @@ class Session:
         """Judge the limits and move from block to block."""
         if self.block is None:
             self._begin(refresh, time_s, out)
+        self._trial.may_prolong = not self._is_asked
         is_due = refresh >= self._block_ends or refresh >= self._cut_refresh
         if not (trial_ended or is_due or self._is_asked or self._water_is_out or self._stimulus.is_over):
             return

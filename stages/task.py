@@ -74,13 +74,17 @@ class Outputs(msgspec.Struct, gc=False):
     finished: bool
 
 
-def stimuli_of(parameters: Stage, *, image_names: Sequence[str], refresh_hz: float) -> list[Stimulus]:
+def stimuli_of(
+    parameters: Stage, *, image_names: Sequence[str], refresh_hz: float, movie_name: str | None = None
+) -> list[Stimulus]:
     """Return the session's list of stimuli: gray first, then what changes, then the movie.
 
     Parameters
     ----------
     image_names
         The names of the stage's image set in their order; ignored for gratings and sweeps.
+    movie_name
+        The name of what is shown as the stage's movie, where it is not the stage's own.
     """
     stimuli: list[Stimulus] = [Gray()]
     match parameters.stimulus if isinstance(parameters, StageParameters) else parameters:
@@ -103,7 +107,7 @@ def stimuli_of(parameters: Stage, *, image_names: Sequence[str], refresh_hz: flo
     if (movie := parameters.movie) is not None:
         stimuli.append(
             NaturalMovie(
-                name=movie.name,
+                name=movie_name or movie.name,
                 n_frames=movie.n_frames,
                 n_repeats=movie.n_repeats,
                 refreshes_per_frame=whole_refreshes(

@@ -171,6 +171,8 @@ class TrialAutomaton:
         self.state = TrialState()
         self.may_pay = rules.pays
         """Whether water may be given in trials: not in passive stages, not with the spout retracted."""
+        self.may_prolong = True
+        """Whether licks prolong a time-out: not once its end is waited for, or a line that chatters would keep it."""
         self._ledger = ledger
 
     # --- what the step asks ---------------------------------------------------------------------
@@ -259,7 +261,8 @@ class TrialAutomaton:
                 out.append(TrialOutcome(trial=s.number, outcome=Outcome.ABORTED, lick_time_s=lick_time_s))
             case Phase.TIMEOUT:
                 self._to(_O.EARLY_LICK)
-                s.last_lick_refresh = refresh
+                if self.may_prolong:
+                    s.last_lick_refresh = refresh
             case Phase.RESPONSE:
                 latency_s = lick_time_s - s.change_time_s
                 in_window = self.rules.window_opens_s <= latency_s <= self.rules.window_closes_s

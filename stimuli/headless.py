@@ -3,6 +3,7 @@
 What the monitor does on a refresh (jitter, a missed flip) is a pure function of seed and refresh.
 ``VirtualScreen`` moves a virtual clock and may jump over flips in which nothing changes;
 ``PacedScreen`` keeps the host's time and flips once a call, missing refreshes where the program is late.
+Neither draws anything while a session runs; asked with ``frame``, both say what is on the screen, pixel by pixel.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 
-from hardware.arrays import FloatArray, IntArray
+from hardware.arrays import FloatArray, GreyFrame, IntArray
 from hardware.clock import Clock, VirtualClock
 from hardware.events import Finding, Verdict
 from hardware.protocols import Identity
+from stimuli.frames import Frames
 from stimuli.refresh import RefreshTracker
 from stimuli.screen import Flip, FlipRows
-from stimuli.spec import NaturalMovie, Stimulus
+from stimuli.spec import Gabor, NaturalMovie, Stimulus, StimulusError
 
 BLOCK_REFRESHES = 4096
 
@@ -135,6 +138,8 @@ class _Headless:
         self._tracker = RefreshTracker(nominal_hz=train.nominal_hz)
         self._shown = _Shown()
         self._stimulus = -1
+        self._onset_refresh = -1
+        self._refresh_now = -1
 
     def open(self) -> Identity:
         """Open nothing; say what is simulated."""
@@ -147,6 +152,29 @@ class _Headless:
     def check(self) -> list[Finding]:
         """Say that nobody sees anything here."""
         return [Finding(name="screen", verdict=Verdict.PASS, figure=f"headless, {self._train.behaviour.value}")]
+
+    def frame(self, frames: Frames, *, moving_dir: Path) -> GreyFrame:
+        """Return what the screen shows since its last flip, as a window would: uint8 (height_px, width_px).
+
+        Parameters
+        ----------
+        frames
+            What stimuli look like; nothing is drawn unless somebody asks.
+        moving_dir
+            Where frames of movies and patches are kept.
+
+        Raises
+        ------
+        StimulusError
+            Nothing has been flipped yet, or as of ``frames``.
+        """
+        if self._stimulus < 0:
+            raise StimulusError("the screen shows nothing yet; flip once before you ask")
+        stimulus = self._shown.stimuli[self._stimulus]
+        if not isinstance(stimulus, NaturalMovie | Gabor):
+            return frames.still(stimulus)
+        moving = frames.moving(stimulus, refresh_hz=self._train.nominal_hz, folder=moving_dir)
+        return moving.whole(self._refresh_now - self._onset_refresh, geometry=frames.geometry)
 
     def close(self) -> None:
         """Nothing to close."""
@@ -178,7 +206,8 @@ class VirtualScreen(_Headless):
         stop = False
         if stimulus != self._stimulus:
             self._stimulus = stimulus
-            self._shown.new(flip=self._next, refresh=self._refresh_list[i], stimulus=stimulus)
+            self._onset_refresh = self._refresh_list[i]
+            self._shown.new(flip=self._next, refresh=self._onset_refresh, stimulus=stimulus)
             stop = self._observer(self._host_list[i], stimulus)
         if not stop:
             i = self._reaching(until_refresh, until_host_s, until_flip)
@@ -186,7 +215,8 @@ class VirtualScreen(_Headless):
         self._next = flip + 1
         host_s = self._host_list[i]
         self._clock.sleep_until(host_s)
-        return Flip(flip, self._refresh_list[i], host_s)
+        self._refresh_now = self._refresh_list[i]
+        return Flip(flip, self._refresh_now, host_s)
 
     def _reaching(self, until_refresh: int, until_host_s: float, until_flip: int) -> int:
         """Return where in the arrays the first flip stands, the next or later, that reaches a limit."""
@@ -227,23 +257,20 @@ class VirtualScreen(_Headless):
         self._refresh_list = self._refresh_list[kept:] + refresh.tolist()
 
 
-class PacedScreen(_Headless):
-    """Keeps the host's time: flips with the next refresh that has not yet gone by."""
+class Pace:
+    """The refreshes of a simulated monitor, waited for one after the other on a clock."""
 
-    rows_per_take = 2
-
-    def __init__(self, *, train: RefreshTrain, clock: Clock, observer: Observer) -> None:
-        super().__init__(train=train, observer=observer)
+    def __init__(self, *, train: RefreshTrain, clock: Clock) -> None:
+        self._train = train
         self._clock = clock
         self._next_refresh = 0
-        self._flip = -1
+        self._has_begun = False
         self._block = -1
         self._times: list[float] = []
         self._flips: list[bool] = []
-        self._untaken: deque[Flip] = deque()  # filled by the loop, taken by the thread that gathers
 
-    def advance(self, *, stimulus: int, until_refresh: int, until_host_s: float, until_flip: int) -> Flip:
-        """See ``Screen.advance``; the limits are of no concern here."""
+    def wait(self) -> float:
+        """Return the host time of the next refresh that flips and has not gone by, when it has come."""
         now_s = self._clock.now_s()
         while True:
             block, i = divmod(self._next_refresh, BLOCK_REFRESHES)
@@ -252,15 +279,35 @@ class PacedScreen(_Headless):
                 self._block, self._times, self._flips = block, times_s.tolist(), flips.tolist()
             self._next_refresh += 1
             host_s = self._times[i]
-            if self._flips[i] and (host_s >= now_s or self._flip < 0):
+            if self._flips[i] and (host_s >= now_s or not self._has_begun):
                 break
+        self._has_begun = True
         self._clock.sleep_until(host_s)
+        return host_s
+
+
+class PacedScreen(_Headless):
+    """Keeps the host's time: flips with the next refresh that has not yet gone by."""
+
+    rows_per_take = 2
+
+    def __init__(self, *, train: RefreshTrain, clock: Clock, observer: Observer) -> None:
+        super().__init__(train=train, observer=observer)
+        self._pace = Pace(train=train, clock=clock)
+        self._flip = -1
+        self._untaken: deque[Flip] = deque()  # filled by the loop, taken by the thread that gathers
+
+    def advance(self, *, stimulus: int, until_refresh: int, until_host_s: float, until_flip: int) -> Flip:
+        """See ``Screen.advance``; the limits are of no concern here."""
+        host_s = self._pace.wait()
         self._flip += 1
         flip = Flip(self._flip, self._tracker.flip(host_s), host_s)
         if stimulus != self._stimulus:
             self._stimulus = stimulus
+            self._onset_refresh = flip.refresh
             self._shown.new(flip=flip.flip, refresh=flip.refresh, stimulus=stimulus)
             self._observer(host_s, stimulus)
+        self._refresh_now = flip.refresh
         self._untaken.append(flip)
         return flip
 

@@ -6,7 +6,22 @@ how it is drawn: rendering belongs to the screens, and the task only ever names 
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
+
+
+class SourceKind(StrEnum):
+    """Where pictures and movies come from."""
+
+    STAND_IN = "stand-in"
+    """Others in the published ones' place; for simulations."""
+    IMPORTED = "imported"
+    """The laboratory's own, brought in by ``rig images import``."""
+
+
+class StimulusError(Exception):
+    """Something can't be shown as asked; one sentence says what, where and how to mend it."""
 
 
 class Gray(msgspec.Struct, frozen=True, tag="gray", kw_only=True):
@@ -29,7 +44,7 @@ class Grating(msgspec.Struct, frozen=True, tag="grating", kw_only=True):
 
 
 class NaturalImage(msgspec.Struct, frozen=True, tag="natural_image", kw_only=True):
-    """One picture of an image set, by its published name (for example ``im065``)."""
+    """One picture of an image set, by its name: published ones are called ``im065``, stand-ins ``standin_A3``."""
 
     image_set: str
     name: str

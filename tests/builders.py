@@ -75,7 +75,8 @@ def stage(name: str = IMAGES, **changes: Any) -> Stage:
 def rig_config(name: str = "simulated", *, behaviour: str = "jittering", **changes: Any) -> RigConfig:
     """A shipped rig with some of its fields changed."""
     fields = _rig(name).model_dump()
-    fields["screen"]["behaviour"] = behaviour
+    if fields["screen"]["kind"] == "headless":
+        fields["screen"]["behaviour"] = behaviour
     changes["policies"] = {**fields["policies"], **changes.get("policies", {})}
     return RigConfig.model_validate({**fields, **changes})
 

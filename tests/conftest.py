@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+from tests.display import VirtualDisplay, virtual_display
 
 _COMMON = {
     "deadline": None,
@@ -16,3 +20,17 @@ settings.register_profile("quick", max_examples=30, derandomize=True, **_COMMON)
 settings.register_profile("full", max_examples=400, derandomize=True, **_COMMON)
 settings.register_profile("soak", max_examples=2000, derandomize=True, **_COMMON)
 settings.load_profile(os.environ.get("RIG_HYPOTHESIS", "full"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what opens windows, so that it can be left out where there is no Xvfb."""
+    for item in items:
+        if "display" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.window)
+
+
+@pytest.fixture(scope="session")
+def display(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualDisplay]:
+    """A virtual display for this process, the same to its end: a program can't change displays."""
+    with virtual_display(tmp_path_factory.mktemp("display")) as started:
+        yield started

@@ -76,6 +76,13 @@ def test_the_wheel_holds_every_shipped_configuration(wheel: Path) -> None:
     assert shipped <= files_in(wheel)
 
 
+def test_the_wheel_holds_every_stand_in_with_its_manifest(wheel: Path) -> None:
+    folder = ROOT / "stimuli" / "pictures" / "stand_ins"
+    shipped = {path.relative_to(ROOT).as_posix() for path in folder.rglob("*") if path.suffix in (".json", ".png")}
+    assert len(shipped) == 4 * (8 + 1)
+    assert shipped <= files_in(wheel)
+
+
 def test_the_wheel_says_that_its_packages_are_typed(wheel: Path) -> None:
     assert {f"{package}/py.typed" for package in CODE} <= files_in(wheel)
 

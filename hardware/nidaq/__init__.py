@@ -15,6 +15,7 @@ Where to find what
     ``encoder``     the wheel at each flip
     ``outputs``     frame pulses, running, alignment, acquisition trigger
     ``checks``      what is found out before a session, and on a new card
+    ``bench``       how long a reward takes
 
 Use
     One ``Connection(CardConfig(...))``; ``NidaqEdges`` on it, then ``NidaqOutputs``, ``NidaqValve`` and
@@ -34,6 +35,7 @@ Rules
       its server gone remembers it, and all others fail at once from then on.
     * The reader's work is ``poll_once``; the thread only repeats it. So tests drive all of it without threads, on a
       twin whose time they step.
+    * A device server that answers late all the time is named, since pulses and rewards would be; one stall is not.
     * Errors of the driver never pass as such: ``DeviceError`` says what, where and how to mend.
     * Nothing that is recorded rests on the host's clock, only decisions with margins of milliseconds do.
 

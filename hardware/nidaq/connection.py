@@ -123,7 +123,7 @@ class _Meaning(NamedTuple):
 _GONE = _Meaning("the card no longer answers", "check its cable and power, then start the session again", fatal=True)
 _RESERVED = _Meaning(
     "another program or task holds a part of the card that is needed",
-    "close other programs that use the card (MAX test panels too), or reset it there",
+    "close other programs that use the card (MAX test panels too), reset it there, or start its device server anew",
 )
 _NO_ROUTE = _Meaning("the card can't connect these terminals", "choose other terminals in the rig's file")
 _NO_CHANNEL = _Meaning("the card has no such channel or line", "compare the rig's file with the card's pinout in MAX")

@@ -38,6 +38,8 @@ SLIP_S = 0.25
 SLIP_LOOKS = 10
 """Totals that differ at each of so many looks over so long have slipped; a transfer under way differs for less."""
 JOIN_S = 5.0
+FORGETS = 0.9
+"""Each poll, so that one which took a refresh is forgotten after some ten quick ones."""
 
 
 class EdgeWatcher(Protocol):
@@ -149,7 +151,10 @@ class NidaqEdges:
         self._n_glitches = 0
         self._fullest = 0
         self._longest_poll_s = 0.0
-        self._polled_s = math.inf
+        self.polled_s = math.inf
+        """Host time of the last poll's end; infinity before the first."""
+        self.slow_s = 0.0
+        """How long polls take: the longest lately, forgotten by and by."""
 
     # --- Device -------------------------------------------------------------------------------------
 
@@ -290,7 +295,10 @@ class NidaqEdges:
         now_s = self._clock.now_s()
         for service in self._services:
             service.serve(host_s=now_s)
-        self._longest_poll_s = max(self._longest_poll_s, now_s - begun_s)
+        self.polled_s = self._clock.now_s()
+        took_s = self.polled_s - begun_s
+        self._longest_poll_s = max(self._longest_poll_s, took_s)
+        self.slow_s = max(took_s, FORGETS * self.slow_s)
 
     def lose(self, error: DeviceError) -> None:
         """Read no more edges, and say why: to the loop, and to the devices that rest on them."""
@@ -309,8 +317,9 @@ class NidaqEdges:
                 return
             self._wake.wait(self._config.poll_s)
 
-    def _poll(self, now_s: float) -> None:
-        n_new = self._n_available(now_s)
+    def _poll(self, begun_s: float) -> None:
+        n_new = self._n_available(begun_s)
+        now_s = self._clock.now_s()  # all that is there is older than this, however long it took to ask
         self._fullest = max(self._fullest, n_new)
         while n_new > 0:
             n = min(n_new, CHUNK_SAMPLES)

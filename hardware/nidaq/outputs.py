@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 
 import numpy as np
 
@@ -25,13 +26,15 @@ from hardware.protocols import DeviceError, Identity
 PULSE_WIDTH_S = 0.004
 ECHO_LIMIT_S = 0.5
 """A frame pulse that is not back this soon has no wire to come back on."""
-UNSEEN_S = 0.7
+UNSEEN_S = 0.5
 UNSEEN_PULSES = 10
 """When so many frame pulses in so long a time were not seen back, though edges are being read, their wire is off."""
 ALIGN_INTERVAL_S = (5.0, 15.0)
 """Alignment pulses come at random intervals, so that a stretch of them fits in one place only."""
 ALIGN_WIDTH_S = 0.01
 ALIGN_FIRST_S = 1.0
+MOST_CALLS = 3600
+"""A minute's frame pulses: the time between two looks at ``health``."""
 
 
 class NidaqOutputs:
@@ -58,10 +61,13 @@ class NidaqOutputs:
         self._raise_at_s = math.inf
         self._n_unseen = 0
         self._unseen_since_s = math.inf
+        self._unseen: DeviceError | None = None
         self._running = False
         self._align_high = False
         self._next_align_s = math.inf
         self._error: DeviceError | None = None
+        self.frame_calls_s: deque[float] = deque(maxlen=MOST_CALLS)
+        """How long the last frame pulses' calls took."""
         edges.watch((Line.VSYNC_STIM,), self._seen)
         edges.attend(self)
 
@@ -100,8 +106,16 @@ class NidaqOutputs:
         return [check_frame_pulse(give=self._give, seen_back=self._seen_back)]
 
     def health(self) -> dict[str, float]:
-        """Nothing to watch: the pulses are counted where they are seen back."""
-        return {}
+        """Return how long the last minute's frame pulses took; they are counted where they are seen back."""
+        calls_ms = np.array(self.frame_calls_s) * 1e3
+        if not len(calls_ms):
+            return {}
+        median_ms, most_ms = np.quantile(calls_ms, [0.5, 0.99]).tolist()
+        return {
+            "frame_call_median_ms": median_ms,
+            "frame_call_99_percent_ms": most_ms,
+            "frame_call_longest_ms": float(calls_ms.max()),
+        }
 
     def close(self) -> None:
         """Put the lines at rest and let go of them."""
@@ -128,7 +142,7 @@ class NidaqOutputs:
     # --- SyncOutputs ----------------------------------------------------------------------------------
 
     def flip_pulse(self) -> None:
-        """See ``SyncOutputs.flip_pulse``."""
+        """See ``SyncOutputs.flip_pulse``; says as well, with the next pulse, that those before were not seen back."""
         with self._frame_lock, self._connection.calls(self.name):
             if self._frame_low:  # the reader was held up: without this there would be no fall
                 self._write("frame", level=True)
@@ -136,11 +150,15 @@ class NidaqOutputs:
             self._write("frame", level=False)
             after_s = self._clock.now_s()
             self._edges.time.pulsed(before_s=before_s, after_s=after_s)
+            self.frame_calls_s.append(after_s - before_s)
             self._frame_low = True
             self._raise_at_s = after_s + PULSE_WIDTH_S
             self._n_unseen += 1
             if self._n_unseen == 1:
                 self._unseen_since_s = after_s
+        unseen, self._unseen = self._unseen, None
+        if unseen is not None:
+            raise unseen
 
     def flips_made(self, *, host_s: FloatArray) -> None:
         """See ``SyncOutputs.flips_made``: each had its pulse already; says here what went wrong elsewhere."""
@@ -160,6 +178,18 @@ class NidaqOutputs:
         with self._connection.calls(self.name):
             self._write("acquire", level=level)
 
+    # --- by hand: measurements and loop-back wires ----------------------------------------------------
+
+    def align(self, *, level: bool) -> None:
+        """Drive the alignment line, while no stimulus runs."""
+        with self._connection.calls(self.name):
+            self._write("align", level=level)
+
+    def ask(self) -> None:
+        """Ask the card whether a line's task is done: the least that a call can be asked for."""
+        with self._connection.calls(self.name):
+            self._tasks["align"].is_task_done()
+
     # --- Service, in the reader's thread ----------------------------------------------------------------
 
     def before_edges(self) -> None:
@@ -168,7 +198,7 @@ class NidaqOutputs:
     def serve(self, *, host_s: float) -> None:
         """Raise the frame line when its pulse is over; give alignment pulses; miss frame pulses."""
         if self._n_unseen >= UNSEEN_PULSES and host_s - self._unseen_since_s > UNSEEN_S and self._edges.lost is None:
-            self._error = DeviceError(
+            self._unseen = DeviceError(
                 device=self.name,
                 what=f"frame pulses have not been seen back for {host_s - self._unseen_since_s:.1f} s",
                 remedy="check the frame-pulse line and its echo",

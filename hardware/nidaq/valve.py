@@ -58,6 +58,14 @@ ECHO_TOLERANCE = 0.02
 LOCK_LIMIT_S = 2.0
 
 
+class SoftwareStart(NamedTuple):
+    """A pulse that software has started for a lick: when the reader came to the lick, when its call returned."""
+
+    lick_ticks: int
+    looked_s: float
+    returned_s: float
+
+
 class _Armed(NamedTuple):
     reward: int
     open_s: float
@@ -100,6 +108,8 @@ class _Pulse:
     rose_ticks: int = -1
     closed: bool = False
     """Whether it was ended before its time."""
+    called_ticks: int = 0
+    """When the call that started it began, at the earliest; nothing of it can be older."""
     on_lick_line: bool = False
     """Whether the lick line was high for just as long, and the echo's line was not."""
 
@@ -174,7 +184,11 @@ class NidaqValve:
         self.watchdog: Watchdog | None = None
         if config.watchdog_s is not None:
             self.watchdog = Watchdog(
-                connection=connection, terminal=config.valve_terminal, timeout_s=config.watchdog_s, threaded=threaded
+                connection=connection,
+                terminal=config.valve_terminal,
+                timeout_s=config.watchdog_s,
+                is_served=self._is_served,
+                threaded=threaded,
             )
         self._reports: deque[PulseReport] = deque()
         self._error: DeviceError | None = None
@@ -184,6 +198,9 @@ class NidaqValve:
         self.n_stray = 0
         self.slowest_s = 0.0
         """The longest from a paid lick to the return of the call that started the counter."""
+        self.starts: deque[SoftwareStart] = deque(maxlen=1000)
+        """The last pulses that software has started."""
+        self._looked_s = 0.0
         edges.watch((Line.LICK_SENSOR, Line.REWARD_ECHO), self._edge)
         edges.attend(self)
 
@@ -315,14 +332,26 @@ class NidaqValve:
             if self._pending is not None:
                 self._pending.closed = True
             if self._task is not None and (self._running is not None or self._waiting_on_card):
-                self._halt()
-            self._running, self._waiting_on_card = None, False
+                stopped = self._halt()
+                self._waiting_on_card = self._waiting_on_card and not stopped
+            self._running = None
 
-    def _halt(self) -> None:
-        """Stop the counter, whatever the driver says to it."""
-        for call in (self._task.stop, self._task.triggers.start_trigger.disable_start_trig):
-            with contextlib.suppress(Exception):
-                call()
+    def _is_served(self) -> bool:
+        """Return whether the reader has been here lately: a watchdog is not to be kept from a valve nobody serves."""
+        watchdog = self.watchdog
+        return watchdog is None or self._clock.now_s() - self._edges.polled_s < watchdog.timeout_s / 2
+
+    def _halt(self) -> bool:
+        """Stop the counter; return whether the driver has, and have ``poll`` say so if it has not."""
+        try:
+            with self._connection.calls(self.name):
+                self._task.stop()
+        except DeviceError as error:
+            self._error = error
+            return False
+        with contextlib.suppress(Exception):
+            self._task.triggers.start_trigger.disable_start_trig()
+        return True
 
     def _require(self) -> None:
         gone = self._connection.gone
@@ -430,6 +459,7 @@ class NidaqValve:
         """Judge a lick and an echo; the lick first, since a card that pays it does so on the same tick."""
         if self._task is None:
             return
+        self._looked_s = self._clock.now_s()
         with self._lock:
             try:
                 with self._connection.calls(self.name):
@@ -467,7 +497,7 @@ class NidaqValve:
     def _tongue_leaves(self, ticks: int) -> None:
         """Look whether it was a tongue: a contact just as long as the pulse under way may be the pulse itself."""
         pulse = self._pending
-        if pulse is not None and self._lick_rose_ticks >= pulse.started_ticks - round(CUT_S * TICKS_PER_S):
+        if pulse is not None and self._lick_rose_ticks >= pulse.called_ticks:
             pulse.on_lick_line |= _is_as_long((ticks - self._lick_rose_ticks) / TICKS_PER_S, pulse.open_s)
 
     def _is_open_at(self, ticks: int) -> bool:
@@ -524,6 +554,8 @@ class NidaqValve:
             self._fail(self._pending, "its echo had not come back when the next pulse began")
         self._set(pulse.open_s)
         before_s = self._clock.now_s()
+        slack_s = self._edges.time.uncertainty_s(before_s)
+        pulse.called_ticks = self._edges.time.ticks(before_s - slack_s)
         self._running = self._pending = pulse
         self._task.start()
         after_s = self._clock.now_s()
@@ -531,6 +563,7 @@ class NidaqValve:
         pulse.started_ticks = max(pulse.lick_ticks, time.ticks((before_s + after_s) / 2))
         if pulse.lick_ticks >= 0:
             self.slowest_s = max(self.slowest_s, after_s - time.host_s(pulse.lick_ticks))
+            self.starts.append(SoftwareStart(pulse.lick_ticks, self._looked_s, after_s))
         self._fired(pulse, lick_ticks=pulse.lick_ticks)
 
     def _rest(self, pulse: _Pulse) -> None:
@@ -582,10 +615,11 @@ class NidaqValve:
         return armed.closes_ticks - round(CLOSING_S * TICKS_PER_S)
 
     def _may_wait_on_card(self, armed: _Armed, host_s: float, now_ticks: int) -> bool:
-        """Return whether now is well inside the window, and the estimate of now good enough to say so."""
+        """Return whether now is well inside the window, known well enough, and the reader quick enough to end it."""
         return (
             self._card_from(armed) <= now_ticks <= self._card_until(armed) - SHORTEST_CARD_S * TICKS_PER_S
             and self._edges.time.uncertainty_s(host_s) < OPENING_S / 2
+            and self._edges.slow_s < CLOSING_S / 4
         )
 
     def _wait_on_card(self, armed: _Armed) -> None:
@@ -671,7 +705,8 @@ class NidaqValve:
         pulse.fired, pulse.lick_ticks = True, lick_ticks
         armed = self._armed
         if pulse.path != "commanded":
-            self._armed = self._gap = None
+            if armed is not None and armed.reward == pulse.reward:
+                self._armed = self._gap = None
             if self._claimed == pulse.reward:
                 self._claimed = None
             if pulse.path == "card":

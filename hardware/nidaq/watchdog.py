@@ -7,6 +7,7 @@ pulses are finite with or without.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from hardware.nidaq.connection import Connection, Untyped
 from hardware.protocols import DeviceError
@@ -19,14 +20,25 @@ class Watchdog:
 
     Parameters
     ----------
+    is_served
+        Whether the valve is looked after; while it is not, the timer may run out though this process lives.
     threaded
         Without a thread the timer runs out unless ``kick`` is called: tests.
     """
 
-    def __init__(self, *, connection: Connection, terminal: str, timeout_s: float, threaded: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        connection: Connection,
+        terminal: str,
+        timeout_s: float,
+        is_served: Callable[[], bool],
+        threaded: bool = True,
+    ) -> None:
         self._connection = connection
         self._terminal = terminal
         self.timeout_s = timeout_s
+        self._is_served = is_served
         self._threaded = threaded
         self._task: Untyped = None
         self._thread: threading.Thread | None = None
@@ -91,6 +103,7 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._ending.wait(self.timeout_s / 4):
-            self.kick()
+            if self._is_served():
+                self.kick()
             if self._connection.gone is not None:
                 return

@@ -13,6 +13,8 @@ from pathlib import Path
 from rig.config.load import ConfigError, Model, Problem, load_yaml, nearest
 from rig.config.rig import ImageSetConfig, RigConfig
 from stages.parameters import NaturalImages, Stage, StageParameters, SweepParameters
+from stimuli.pictures.sets import ImageSet
+from stimuli.spec import StimulusError
 
 _NAMED_SET = re.compile(r"(?P<before>.+_images_)(?P<set>[^_]+)(?P<after>(_.+)?)")
 
@@ -23,8 +25,14 @@ def shipped(kind: str) -> dict[str, Path]:
         return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_stage(name: str) -> Stage:
-    """Return a stage by its file's path, or by the name of a shipped one with whatever image set."""
+def load_stage(name: str, *, library: Path | None = None) -> Stage:
+    """Return a stage by its file's path, or by the name of a shipped one with whatever image set.
+
+    Parameters
+    ----------
+    library
+        Where image sets of the laboratory's own were imported to.
+    """
     known = shipped("stages")
     if _is_path(name) or name in known:
         path = Path(name) if _is_path(name) else known[name]
@@ -33,8 +41,8 @@ def load_stage(name: str) -> Stage:
     if like is None:
         raise _unknown("stage", name, list(known))
     path, image_set = like
-    if image_set not in shipped("image_sets"):
-        sets = ", ".join(shipped("image_sets"))
+    if image_set not in (known_sets := image_sets(library)):
+        sets = ", ".join(known_sets)
         raise ConfigError([Problem(name, 0, "", f"there is no image set {image_set}; known: {sets}")])
     fields = load_yaml(path, StageParameters).model_dump()
     fields["stimulus"]["image_set"] = image_set
@@ -46,15 +54,39 @@ def load_rig(name: str) -> RigConfig:
     return _load("rigs", "rig", name, RigConfig)
 
 
-def load_image_set(name: str) -> ImageSetConfig:
-    """Return an image set by its letter."""
+def image_sets(library: Path | None = None) -> list[str]:
+    """Return the names of the published image sets and of those in the library besides."""
+    published = shipped("image_sets")
+    folders = sorted(sets_of(library).iterdir()) if library is not None and sets_of(library).is_dir() else []
+    own = [folder.name for folder in folders if folder.name not in published and not folder.name.startswith(".")]
+    return [*published, *own]
+
+
+def sets_of(library: Path) -> Path:
+    """Return the folder of a library's image sets, a folder each."""
+    return library / "image_sets"
+
+
+def movies_of(library: Path) -> Path:
+    """Return the folder of a library's movies, a folder each."""
+    return library / "movies"
+
+
+def load_image_set(name: str, *, library: Path | None = None) -> ImageSetConfig:
+    """Return an image set by its letter: a published one, or one of the laboratory's own."""
+    if library is not None and name not in shipped("image_sets") and name in image_sets(library):
+        folder = sets_of(library) / name
+        try:
+            return ImageSetConfig(image_set=name, names=ImageSet.open(folder).names, source=str(folder))
+        except StimulusError as error:
+            raise ConfigError([Problem(name, 0, "", str(error))]) from error
     return _load("image_sets", "image set", name, ImageSetConfig)
 
 
-def image_names(parameters: Stage) -> list[str]:
-    """Return the names of a stage's pictures, none for gratings and sweeps."""
+def image_names(parameters: Stage, *, library: Path | None = None) -> list[str]:
+    """Return the published names of a stage's pictures, none for gratings and sweeps."""
     if isinstance(parameters, StageParameters) and isinstance(parameters.stimulus, NaturalImages):
-        return load_image_set(parameters.stimulus.image_set).names
+        return load_image_set(parameters.stimulus.image_set, library=library).names
     return []
 
 

@@ -13,19 +13,131 @@ from rig.config.load import nearest
 from stages.events import FaultPolicy
 from stages.metrics import MONITOR_DELAY_S
 from stages.parameters import Contradictions, Wrong
+from stimuli.geometry import Geometry
 from stimuli.headless import Behaviour
+from stimuli.patch import Corner
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+GammaExponent = Annotated[float, Field(gt=0.5, lt=5)]
+
+
+class GeometryConfig(_Strict):
+    """A flat monitor before the eye: its pixels and its size and place in centimetres."""
+
+    width_px: int = Field(gt=0, le=16_384)
+    height_px: int = Field(gt=0, le=16_384)
+    width_cm: float = Field(gt=0, le=500, description="of the picture, without the frame around it")
+    height_cm: float = Field(gt=0, le=500)
+    distance_cm: float = Field(gt=0, le=500, description="from the eye to the nearest point of the monitor")
+
+    def geometry(self) -> Geometry:
+        """Return it as frames are rendered with it."""
+        return Geometry(**self.model_dump())
+
+
+PUBLISHED = GeometryConfig(width_px=1920, height_px=1200, width_cm=52.0, height_cm=32.5, distance_cm=15.0)
+"""The published set-up (TASK_FACTS 9)."""
+RefreshHz = Annotated[float, Field(gt=20, lt=500, description="nominal rate; durations must be whole refreshes of it")]
+
+
 class HeadlessScreenConfig(_Strict):
     """A simulated monitor."""
 
     kind: Literal["headless"]
-    refresh_hz: float = Field(gt=20, lt=500, description="nominal rate; durations must be whole refreshes of it")
+    refresh_hz: RefreshHz
     behaviour: Behaviour = Field(description="perfect, jittering, dropping or drifting")
+    geometry: GeometryConfig = PUBLISHED
+
+
+class ScreenCalibrationConfig(_Strict):
+    """What a photometer measured of the monitor."""
+
+    gamma: tuple[GammaExponent, GammaExponent, GammaExponent] = Field(
+        description="exponents of red, green and blue; undone by a table"
+    )
+    mean_luminance_cd_m2: float = Field(gt=0, le=10_000, description="of grey level 127")
+    measured_on: date = Field(description="day of the measurement")
+
+
+class PatchConfig(_Strict):
+    """The patch under the photodiode."""
+
+    corner: Corner = Field(description="upper_left, upper_right, lower_left or lower_right, seen from before it")
+    size_px: int = Field(gt=0, le=2000)
+
+
+class PsychopyScreenConfig(_Strict):
+    """A window of PsychoPy's on a monitor."""
+
+    kind: Literal["psychopy"]
+    screen_number: int = Field(ge=0, le=15, description="which monitor, from 0, as the system counts them")
+    full_screen: bool
+    geometry: GeometryConfig
+    upside_down: bool = Field(description="the monitor hangs turned by 180 degrees")
+    mirrored: bool = Field(description="the mouse sees it by a mirror, or from behind")
+    refresh_hz: RefreshHz
+    paced_by: Literal["monitor", "clock"] = Field(
+        description="what flips wait for: the monitor, or this program's clock where nothing holds them back"
+    )
+    calibration: ScreenCalibrationConfig | None = Field(description="null where nothing has been measured")
+    patch: PatchConfig | None = Field(description="null without a photodiode")
+
+    @model_validator(mode="after")
+    def _patch_fits(self) -> Self:
+        if self.patch is not None and self.patch.size_px > min(self.geometry.width_px, self.geometry.height_px):
+            raise Contradictions([Wrong("patch.size_px", f"{self.patch.size_px} px is larger than the screen")])
+        return self
+
+
+ScreenConfig = HeadlessScreenConfig | PsychopyScreenConfig
+WINDOW_SHARE = 2
+"""A window on a desktop has this fraction of the monitor's pixels along each side, so that it fits."""
+
+
+def desktop_window(screen: ScreenConfig) -> PsychopyScreenConfig:
+    """Return a window on this desktop of the same geometry and rate as a screen, with fewer pixels."""
+    size = {side: getattr(screen.geometry, side) // WINDOW_SHARE for side in ("width_px", "height_px")}
+    return PsychopyScreenConfig(
+        kind="psychopy",
+        screen_number=0,
+        full_screen=False,
+        geometry=screen.geometry.model_copy(update=size),
+        upside_down=False,
+        mirrored=False,
+        refresh_hz=screen.refresh_hz,
+        paced_by="clock",
+        calibration=None,
+        patch=PatchConfig(corner=Corner.LOWER_RIGHT, size_px=100 // WINDOW_SHARE),
+    )
+
+
+def with_screen(config: RigConfig, kind: str) -> RigConfig:
+    """Return the rig with a screen of another kind in its screen's place: a window on this desktop, or none.
+
+    Raises
+    ------
+    ValueError
+        There is no such kind; the rig has a real card, to which a window on a desktop tells no refreshes.
+    """
+    screen = config.screen
+    if kind not in ("headless", "psychopy"):
+        raise ValueError(f"there is no screen of kind {kind!r}; known: headless, psychopy")
+    if kind == screen.kind:
+        return config
+    if kind == "psychopy" and not config.simulated:
+        raise ValueError(f"{config.rig} has a real card, whose monitor only its file can name; put it in there")
+    other: ScreenConfig
+    if kind == "headless":
+        other = HeadlessScreenConfig(
+            kind="headless", refresh_hz=screen.refresh_hz, behaviour=Behaviour.JITTERING, geometry=screen.geometry
+        )
+    else:
+        other = desktop_window(screen)
+    return RigConfig.model_validate({**config.model_dump(), "screen": other.model_dump()})
 
 
 class SimulatedCardConfig(_Strict):
@@ -143,6 +255,17 @@ class ValveConfig(_Strict):
     volume_max_ul: float = Field(gt=0, description="largest volume that was weighed")
     measured_on: date = Field(description="day of the calibration")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _calibrated(cls, fields: object) -> object:
+        """Say what a missing calibration needs; a field that is misspelt is no missing one."""
+        if isinstance(fields, dict) and not set(fields) - set(cls.model_fields):
+            what = "is missing: no water without a calibration; weigh what the valve gives and enter it with its day"
+            missing = [name for name in cls.model_fields if name != "paths" and fields.get(name) is None]
+            if missing:
+                raise Contradictions([Wrong(name, what) for name in missing])
+        return fields
+
     @model_validator(mode="after")
     def _range(self) -> Self:
         if self.volume_max_ul <= self.volume_min_ul:
@@ -185,7 +308,7 @@ class RigConfig(_Strict):
     """One rig, complete."""
 
     rig: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="the rig's name")
-    screen: HeadlessScreenConfig
+    screen: Annotated[HeadlessScreenConfig | PsychopyScreenConfig, Field(discriminator="kind")]
     card: Annotated[SimulatedCardConfig | NidaqCardConfig, Field(discriminator="kind")]
     valve: ValveConfig
     monitor_delay_s: float = Field(
@@ -231,6 +354,9 @@ class RigConfig(_Strict):
         if self.imaging:
             what = "must be false with a card of kind nidaq: there is no client of a real microscope yet"
             problems.append(Wrong("imaging", what))
+        if self.card.twin is None and isinstance(self.screen, PsychopyScreenConfig) and self.screen.paced_by == "clock":
+            what = "must be monitor on a rig with a real card: flips that wait for nothing tell no refreshes"
+            problems.append(Wrong("screen.paced_by", what))
         if self.card.twin is None and self.faults != FaultsConfig():
             problems.append(Wrong("faults", "can be asked for on a simulated card or a twin, not on a real one"))
         if problems:

@@ -7,7 +7,7 @@ stage's own parameters, so a picture of it can't say anything else than the code
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rig.config.files import image_names
@@ -79,8 +79,13 @@ class Exemplar:
     timeout_s: tuple[float, float] | None = None
 
 
-def exemplars(stage: StageParameters) -> list[Exemplar]:
+def exemplars(stage: StageParameters, *, names: Sequence[str] | None = None) -> list[Exemplar]:
     """Return a trial of each kind that the stage has, in a fixed order.
+
+    Parameters
+    ----------
+    names
+        Of its pictures, where they are not the published ones.
 
     Kinds: ``hit``, ``miss``, ``false alarm``, ``correct reject``, ``aborted``, ``auto-rewarded``, and ``omission``, a
     trial with a flash left out.
@@ -93,9 +98,14 @@ def exemplars(stage: StageParameters) -> list[Exemplar]:
     short = stage.model_copy(
         update={"gray_before_s": 0.0, "task_duration_min": LONGEST_S / 60, "omission_probability": 0.0}
     )
-    found = _run(short, kinds=_kinds(stage))
+    names = image_names(stage) if names is None else names
+    found = _run(short, kinds=_kinds(stage), images=names)
     if stage.omission_probability:
-        found |= _run(short.model_copy(update={"omission_probability": stage.omission_probability}), kinds=["omission"])
+        found |= _run(
+            short.model_copy(update={"omission_probability": stage.omission_probability}),
+            kinds=["omission"],
+            images=names,
+        )
     return list(found.values())
 
 
@@ -113,9 +123,9 @@ def _kinds(stage: StageParameters) -> list[str]:
     return kinds
 
 
-def _run(stage: StageParameters, *, kinds: list[str]) -> dict[str, Exemplar]:
+def _run(stage: StageParameters, *, kinds: list[str], images: Sequence[str]) -> dict[str, Exemplar]:
     """Run trials until one of each kind has been met whose change comes as early as it can."""
-    stimuli = stimuli_of(stage, image_names=image_names(stage), refresh_hz=REFRESH_HZ)
+    stimuli = stimuli_of(stage, image_names=images, refresh_hz=REFRESH_HZ)
     names = [label(stimulus) for stimulus in stimuli]
     task = Task(stage, stimuli=stimuli, refresh_hz=REFRESH_HZ, seed=SEED)
     wanted = _Wanted(stage, kinds)

@@ -5,7 +5,8 @@ Drawn without a display. Outcomes differ by marker as well as by colour.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from hardware.arrays import AnyArray, FloatArray
+from hardware.arrays import AnyArray, FloatArray, GreyFrame
 from rig.records.exemplars import Exemplar
 from rig.records.running import speed_cm_s
 from stages.metrics import ROLLING_TRIALS
@@ -76,13 +77,19 @@ TRIAL_SPAN_S = (-4.6, 5.6)
 _BEFORE, _AFTER, _SCREEN = "#56b4e9", "#e69f00", "0.88"
 
 
-def draw_exemplars(stage: str, trials: Sequence[Exemplar]) -> Figure:
-    """Return a figure of one trial of each kind, a row each: screen, licks, response window, water."""
+def draw_exemplars(stage: str, trials: Sequence[Exemplar], *, screens: Mapping[str, GreyFrame] | None = None) -> Figure:
+    """Return a figure of one trial of each kind, a row each: screen, licks, response window, water.
+
+    Parameters
+    ----------
+    screens
+        What the screen shows for the names in the trials, drawn where it comes on.
+    """
     figure = Figure(figsize=(11, 0.9 * len(trials) + 1.3), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(trials), 1, sharex=True, squeeze=False)[:, 0]
     for ax, trial in zip(axes, trials, strict=True):
-        _exemplar(ax, trial)
+        _exemplar(ax, trial, screens or {})
     axes[0].set_title(f"{stage}: one trial of each kind, as the task runs it", fontsize=11, loc="left")
     axes[-1].tick_params(bottom=True, labelbottom=True)
     axes[-1].spines["bottom"].set_visible(True)
@@ -107,7 +114,66 @@ def save_drawing(figure: Figure, path: Path) -> None:
         figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def _exemplar(ax: Axes, trial: Exemplar) -> None:
+@dataclass(frozen=True)
+class Cell:
+    """A stimulus on a contact sheet: its name, and its screens side by side."""
+
+    name: str
+    screens: Sequence[GreyFrame]
+
+
+def draw_contact_sheet(title: str, cells: Sequence[Cell], *, n_columns: int) -> Figure:
+    """Return a figure of many screens in rows of ``n_columns`` stimuli, each under its name."""
+    n_screens = len(cells[0].screens)
+    height_px, width_px = cells[0].screens[0].shape
+    n_rows = -(-len(cells) // n_columns)
+    screen_in = 12.0 / (n_columns * n_screens)
+    row_in, name_in, title_in = screen_in * height_px / width_px, 0.26, 0.42
+    height_in = n_rows * (row_in + name_in) + title_in
+    figure = Figure(figsize=(12.4, height_in))
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11, x=0.012, y=1 - 0.1 / height_in, ha="left", va="top")
+    outer = figure.add_gridspec(
+        n_rows,
+        n_columns,
+        left=0.012,
+        right=0.988,
+        bottom=0.05 / height_in,
+        top=1 - (title_in + name_in - 0.05) / height_in,
+        wspace=0.04,
+        hspace=name_in / row_in,
+    )
+    for i, cell in enumerate(cells):
+        inner = outer[divmod(i, n_columns)].subgridspec(1, n_screens, wspace=0.02)
+        for column, screen in enumerate(cell.screens):
+            ax = figure.add_subplot(inner[0, column])
+            ax.imshow(screen, cmap="gray", vmin=0, vmax=255)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set(linewidth=0.5, color="0.5")
+            if column == 0:
+                ax.set_title(cell.name, fontsize=8, loc="left", pad=2)
+    return figure
+
+
+def draw_patches(title: str, shown: Sequence[tuple[float, float, GreyFrame]], *, names: Sequence[str]) -> Figure:
+    """Return a figure of screens in time: from when to when in seconds, and what."""
+    figure = Figure(figsize=(12.4, 2.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    for (start_s, stop_s, screen), name in zip(shown, names, strict=True):
+        rim_s = 0.02 * (stop_s - start_s)
+        extent = (start_s + rim_s, stop_s - rim_s, 0.0, 1.0)
+        ax.imshow(screen, cmap="gray", vmin=0, vmax=255, extent=extent)
+        ax.text(start_s + 2 * rim_s, 1.08, name, fontsize=7, rotation=25, color="0.25")
+    height_px, width_px = shown[0][2].shape
+    ax.set_aspect((shown[0][1] - shown[0][0]) * height_px / width_px)
+    ax.set(xlim=(shown[0][0], shown[-1][1]), ylim=(0.0, 1.9), yticks=[], xlabel="time from the first flip (s)")
+    ax.set_title(title, fontsize=11, loc="left")
+    ax.spines[:].set_visible(False)
+    return figure
+
+
+def _exemplar(ax: Axes, trial: Exemplar, screens: Mapping[str, GreyFrame]) -> None:
     """Draw the screen as a strip, licks and water above it, the trial's extent below."""
     first_s, last_s = TRIAL_SPAN_S
     ax.axhspan(0.0, 1.0, color=_SCREEN, lw=0)
@@ -120,6 +186,8 @@ def _exemplar(ax: Axes, trial: Exemplar) -> None:
         if shown.omitted:
             box.set(facecolor="white", edgecolor="0.3", ls=":", lw=1)
         ax.add_patch(box)
+        if not shown.omitted and shown.name in screens:
+            _screen_in(ax, start_s, stop_s, screens[shown.name])
     names = [shown.name for shown in trial.shown if not shown.omitted]
     before = next((s.name for s in trial.shown if not s.omitted and s.stop_s > trial.start_s), "")
     ax.text(max(trial.start_s, first_s) + 0.04, 1.12, before, fontsize=7, color="0.25")
@@ -145,9 +213,24 @@ def _exemplar(ax: Axes, trial: Exemplar) -> None:
     ax.tick_params(bottom=False, labelbottom=False)
 
 
+SCREEN_WIDTH_S = 0.62
+"""How long a whole screen is in a figure of trials; one that is on for a shorter time is cut at both sides."""
+
+
+def _screen_in(ax: Axes, start_s: float, stop_s: float, screen: GreyFrame) -> None:
+    """Draw what is on from ``start_s`` on, in its own proportions, as much of it as there is time."""
+    stop_s = min(stop_s, start_s + SCREEN_WIDTH_S)
+    width_px = screen.shape[1]
+    cut_px = round(width_px * (1 - (stop_s - start_s) / SCREEN_WIDTH_S) / 2)
+    middle = screen[:, cut_px : width_px - cut_px]
+    ax.imshow(middle, cmap="gray", vmin=0, vmax=255, extent=(start_s, stop_s, 0.12, 1.0), aspect="auto", zorder=2)
+
+
 def _hatch(ax: Axes, span_s: tuple[float, float], hatch: str) -> None:
     low_s, high_s = span_s
-    ax.add_patch(Rectangle((low_s, 0.0), high_s - low_s, 1.0, facecolor="none", edgecolor="0.15", lw=0, hatch=hatch))
+    ax.add_patch(
+        Rectangle((low_s, 0.0), high_s - low_s, 1.0, facecolor="none", edgecolor="0.15", lw=0, hatch=hatch, zorder=3)
+    )
 
 
 def _raster(ax: Axes, trials: pd.DataFrame, response_window_s: tuple[float, float]) -> None:

@@ -21,6 +21,7 @@ from stages.events import (
     Lick,
     Note,
     Outcome,
+    PicturesFrom,
     RewardArmed,
     RewardCommanded,
     RewardConfirmed,
@@ -71,6 +72,8 @@ class Summary(msgspec.Struct, kw_only=True):
     block: str | None
     is_sweep: bool = False
     """The stage has no trials: patches are shown."""
+    pictures: list[str] = msgspec.field(default_factory=list)
+    """Of images and movie, a line each: the laboratory's own or stand-ins, and their hashes."""
     n_trials: int
     n_go: int
     n_catch: int
@@ -254,6 +257,7 @@ class SummaryFold:
             why=why,
             block=self._block.value if self._block is not None else None,
             is_sweep="sweep" in started.stage_parameters,
+            pictures=[_told(source) for source in (started.images, started.movie) if source is not None],
             n_trials=self._n_trials,
             n_go=n_go,
             n_catch=n_catch,
@@ -299,6 +303,7 @@ def in_words(s: Summary, *, damage: list[str] | None = None) -> str:
     lines = [
         f"{s.mouse}, {s.stage}, on {s.rig}{simulated}, {when}, {minutes:.1f} min.",
         f"Ended: {s.ended.replace('_', ' ')}" + (f", {s.why}." if s.why else "."),
+        *s.pictures,
         *(["No trials: a sweep of patches."] if s.is_sweep else _trials_in_words(s)),
         (
             f"{s.water_ul / 1000:.3f} mL of water in {_n(s.n_rewards, 'reward')} (earned {s.water_earned_ul:g} uL, "
@@ -328,6 +333,14 @@ def _clock_in_words(clock: list[ClockRow], drift_ppm: float, residual_us: float)
     if clock and (bound_us := clock[-1].bound_us) is not None and bound_us > NOTABLE_BOUND_US:
         words += f"; offset known to {bound_us:.0f} us"
     return words + "."
+
+
+def _told(source: PicturesFrom) -> str:
+    """Return where pictures come from: ``Images A: stand-in, not the published ones (standin_A0 1f2e3d4c, ...).``."""
+    hashes = ", ".join(f"{name} {sha256[:8]}" for name, sha256 in source.sha256.items())
+    what = "Movie" if list(source.sha256) == [source.name] else f"Images {source.name}"
+    instead = f", not the published one{'' if what == 'Movie' else 's'}" if source.stands_for else ""
+    return f"{what}: {source.kind.value}{instead} ({hashes})."
 
 
 def _trials_in_words(s: Summary) -> list[str]:

@@ -30,8 +30,8 @@ FIRST_SAMPLE = SAMPLES_PER_S // 10
 FILE_VERSION = "1.0.0"
 
 
-def sync_data(edges: AnyArray) -> AnyArray:
-    """Return the rows of a sync file for edges, uint32 of shape (n + 1, 2): idle, then the state after each edge.
+def sync_data(edges: AnyArray, *, lines_before: int | None) -> AnyArray:
+    """Return the rows of a sync file for edges, uint32 of shape (n + 1, 2): before all, then the state after each.
 
     Readers take an edge for the difference of two rows, so the first edge needs a row before it.
 
@@ -39,9 +39,11 @@ def sync_data(edges: AnyArray) -> AnyArray:
     ----------
     edges
         Array of ``EDGE_DTYPE``, in order.
+    lines_before
+        The state of all lines before the first of them; None where the log doesn't tell it: at rest.
     """
     data = np.zeros((len(edges) + 1, 2), np.uint32)
-    data[0, 1] = IDLE_STATE
+    data[0, 1] = IDLE_STATE if lines_before is None else lines_before
     data[1:, 0] = _samples(edges) % _WRAP
     data[1:, 1] = edges["state"]
     return data
@@ -85,6 +87,6 @@ def write_sync_file(log: SessionLog, path: Path) -> None:
     edges = log.edges()
     partial = path.with_name("partial." + path.name)
     with h5py.File(partial, "w") as file:
-        file.create_dataset("data", data=sync_data(edges))
+        file.create_dataset("data", data=sync_data(edges, lines_before=log.started.lines_before))
         file.create_dataset("meta", data=np.bytes_(repr(sync_meta(log, edges))))
     partial.replace(path)

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from platformdirs import user_cache_path
+
 import rig
 from hardware.clock import Clock, HostClock, VirtualClock
 from hardware.events import DeviceIdentified, Finding, Verdict
@@ -31,28 +33,37 @@ from hardware.simulated.mice import (
     Setting,
     make_mouse,
 )
-from rig.config.files import image_names
 from rig.config.load import ConfigError, Problem
-from rig.config.rig import RigConfig, SimulatedCardConfig
+from rig.config.pictures import StagePictures, pictures_of
+from rig.config.rig import PsychopyScreenConfig, RigConfig, SimulatedCardConfig
 from rig.log.schema import SCHEMA_VERSION, to_plain
 from rig.log.writer import Log
 from rig.session.backends import Backend, MouseAtTwin, calibration_of, on_card, simulated
 from rig.session.control import NoCommands
 from rig.session.devices import Devices
+from rig.session.escape import WithEscape
 from rig.session.loop import Loop, Observer
 from stages.checks import screen_problems
 from stages.events import SessionStarted
 from stages.parameters import Stage, StageParameters
 from stages.random import RandomStreams
 from stages.task import Task, stimuli_of
-from stimuli.headless import PacedScreen, RefreshTrain, VirtualScreen
-from stimuli.spec import Gabor, Gray, NaturalMovie, Stimulus, identity
+from stimuli.frames import Frames, PictureSource
+from stimuli.headless import Behaviour, PacedScreen, RefreshTrain, VirtualScreen
+from stimuli.headless import Observer as Eyes
+from stimuli.patch import Patch
+from stimuli.psychopy_screen import PsychopyScreen
+from stimuli.screen import Screen
+from stimuli.spec import Gabor, Gray, NaturalMovie, Stimulus, StimulusError, identity
+from stimuli.window import WindowSettings
 
 if TYPE_CHECKING:
     from hardware.simulated.twin import Twin
 
 CALIBRATION_GOOD_DAYS = 31
 """A valve that was calibrated longer ago is warned of; rigs elsewhere went five months (RIG_LESSONS)."""
+SCREEN_GOOD_DAYS = 92
+"""A monitor ages slower than a valve: its gamma and luminance are measured anew every quarter."""
 LEAD_S = 0.25
 """The simulated monitor's first refresh comes this long after it was made, in real time."""
 VERSIONS_OF = ("numpy", "msgspec", "pydantic", "pyzmq", "pyyaml", "psychopy", "nidaqmx", "pyserial")
@@ -73,15 +84,24 @@ class SessionPlan:
     who: str
     mouse_parameters: SessionParameters | None = None
     """Of a stochastic mouse; drawn from the seed where there are none, and always behind a twin."""
+    library: Path | None = None
+    """Where the laboratory's own pictures were imported to; stand-ins where there are none."""
+    stand_ins: bool = False
+    """Whether a rig with a real device may show stand-ins."""
 
     def __post_init__(self) -> None:
-        """Refuse simulated time where there is a card.
+        """Refuse simulated time where there is a card or a window.
 
         Raises
         ------
         ConfigError
-            The rig's card keeps the host's time.
+            The rig's card or screen keeps the host's time.
         """
+        if self.fast and isinstance(self.rig.screen, PsychopyScreenConfig):
+            what = (
+                f"{self.rig.rig} shows a window, which runs in real time only; leave it out, or take --screen headless"
+            )
+            raise ConfigError([Problem("--fast", 0, "", what)])
         if self.fast and not isinstance(self.rig.card, SimulatedCardConfig):
             what = f"{self.rig.rig} has a card of kind {self.rig.card.kind}, which runs in real time only; "
             raise ConfigError([Problem("--fast", 0, "", f"{what}leave it out, or take a simulated rig")])
@@ -90,6 +110,10 @@ class SessionPlan:
     def label(self) -> str:
         """The mouse and stage in a few words."""
         return f"{self.mouse} {self.stage.stage}"
+
+    def pictures(self) -> StagePictures:
+        """Return what the stage shows; raises ``ConfigError`` as ``pictures_of`` does."""
+        return pictures_of(self.stage, simulated=self.rig.simulated, stand_ins=self.stand_ins, library=self.library)
 
 
 def folder_name(*, now: datetime, mouse: str, stage: str, session_id: UUID) -> str:
@@ -137,6 +161,7 @@ def assembled(
     train: RefreshTrain | None = None,
     on_step: Callable[[float], None] | None = None,
     twin: Twin | None = None,
+    pictures: PictureSource | None = None,
 ) -> Iterator[Loop]:
     """Open all devices and yield the loop of a session; close them in reverse.
 
@@ -148,18 +173,26 @@ def assembled(
         Replace a simulated rig's model mouse and the monitor's behaviour: tests.
     twin
         One that runs already, in place of a new one: tests.
+    pictures
+        Where a window's pictures come from, in place of the stage's image set: tests.
 
     Raises
     ------
     ConfigError
-        The stage does not fit the rig.
+        The stage does not fit the rig, or a picture can't be shown.
     DeviceError
         A device can't be opened.
     """
     refuse_misfits(plan.stage, plan.rig)
     config = plan.rig
     refresh_hz = config.screen.refresh_hz
-    stimuli = stimuli_of(plan.stage, image_names=image_names(plan.stage), refresh_hz=refresh_hz)
+    shown_pictures = plan.pictures()
+    stimuli = stimuli_of(
+        plan.stage,
+        image_names=shown_pictures.image_names,
+        refresh_hz=refresh_hz,
+        movie_name=shown_pictures.movie_name,
+    )
     task = Task(
         plan.stage,
         stimuli=stimuli,
@@ -173,29 +206,56 @@ def assembled(
     clock: Clock = VirtualClock() if plan.fast else HostClock()
     card_seed = int(streams.stream("card").integers(2**32))
     setting = _setting(plan.stage)
-    identities = [_seen(stimulus) for stimulus in stimuli]
+    identities = [shown_pictures.published(_seen(stimulus)) for stimulus in stimuli]
     imaging = config.imaging and plan.stage.imaging
     if commands is None:
         source: CommandSource = NoCommands()
     else:
         source = commands(clock) if callable(commands) else commands
+    screen_seed = int(streams.stream("screen").integers(2**32))
 
-    def refreshes() -> RefreshTrain:
+    def refreshes(lead_s: float) -> RefreshTrain:
         return train or RefreshTrain(
-            behaviour=config.screen.behaviour,
+            behaviour=_behaviour(config),
             nominal_hz=refresh_hz,
-            seed=int(streams.stream("screen").integers(2**32)),
-            start_host_s=0.0 if plan.fast else clock.now_s() + LEAD_S,
+            seed=screen_seed,
+            start_host_s=0.0 if plan.fast else clock.now_s() + lead_s,
         )
 
     def started(host_zero_s: float) -> SessionStarted:
-        return session_started(plan, stimuli=stimuli, host_zero_s=host_zero_s, started_at=now())
+        return session_started(
+            plan,
+            stimuli=stimuli,
+            pictures=shown_pictures,
+            host_zero_s=host_zero_s,
+            started_at=now(),
+            lines_before=backend.lines_before(),
+        )
 
     with ExitStack() as stack:
         shown: RefreshTrain | None = None
         backend: Backend
+        preface: list[DeviceIdentified | Finding] = []
+
+        def see(host_s: float, stimulus: int) -> bool:
+            return backend.see(host_s, identities[stimulus])
+
+        window: PsychopyScreen | None = None
+        lead_s = LEAD_S
+        if isinstance(config.screen, PsychopyScreenConfig):
+            source = escape = WithEscape(source, who=plan.who)
+            window = window_of(
+                config.screen,
+                frames=frames_of(config, pictures=pictures or shown_pictures.source),
+                clock=clock,
+                observer=see,
+                on_escape=escape.press,
+            )
+            preface += _ready(window, stimuli, stack)  # takes seconds, so before anything runs
+            _refuse_failed(preface)
+            lead_s += window.lead_s
         if isinstance(config.card, SimulatedCardConfig):
-            shown = refreshes()
+            shown = refreshes(lead_s)
             model = mouse or make_mouse(
                 plan.mouse_kind,
                 streams.stream("mouse"),
@@ -219,19 +279,21 @@ def assembled(
             backend = stack.enter_context(
                 on_card(config, config.card, clock=clock, seed=card_seed, sink=log.edges, mouse=at_twin, twin=twin)
             )
-        preface: list[DeviceIdentified | Finding] = []
         for device in backend.in_order:
             stack.callback(device.close)
             preface.append(_identified(device.open()))
         for device in backend.in_order:
             preface += device.check()
-        shown = shown or refreshes()  # opening a card takes longer than the monitor would wait for its first flip
-        screen = _screen(shown, clock, lambda host_s, stimulus: backend.see(host_s, identities[stimulus]))
-        stack.callback(screen.close)
-        preface.append(_identified(screen.open()))
-        screen.prepare(stimuli)
-        preface += screen.check()
+        shown = shown or refreshes(lead_s)  # opening a card takes longer than the monitor would wait for its first flip
+        screen: Screen
+        if window is not None:
+            window.begin(shown.start_host_s)
+            screen = window
+        else:
+            screen = _headless(shown, clock, see)
+            preface += _ready(screen, stimuli, stack)
         preface.append(calibration_age(config, now().date()))
+        preface += screen_calibration(config, now().date())
         _refuse_failed(preface)
         if backend.microscope is not None:
             backend.microscope.prepare(session_id=str(plan.session_id), mouse=plan.mouse, stage=plan.stage.stage)
@@ -262,7 +324,13 @@ def assembled(
 
 
 def session_started(
-    plan: SessionPlan, *, stimuli: list[Stimulus], host_zero_s: float, started_at: datetime
+    plan: SessionPlan,
+    *,
+    stimuli: list[Stimulus],
+    pictures: StagePictures,
+    host_zero_s: float,
+    started_at: datetime,
+    lines_before: int | None = None,
 ) -> SessionStarted:
     """Return the first event of the log: all that the session is a function of."""
     return SessionStarted(
@@ -283,6 +351,9 @@ def session_started(
         stage_parameters=to_plain(plan.stage.model_dump(mode="json")),
         rig_parameters=to_plain({**plan.rig.model_dump(mode="json"), "simulated_mouse": plan.mouse_kind.value}),
         versions=_versions(),
+        images=pictures.images_from(),
+        movie=pictures.movie_from(),
+        lines_before=lines_before,
     )
 
 
@@ -353,10 +424,64 @@ def _seen(stimulus: Stimulus) -> str:
     return identity(stimulus)
 
 
-def _screen(train: RefreshTrain, clock: Clock, observer: Callable[[float, int], bool]) -> VirtualScreen | PacedScreen:
+def frames_of(config: RigConfig, *, pictures: PictureSource | None = None) -> Frames:
+    """Return the frames of a rig's screen."""
+    return Frames(geometry=config.screen.geometry.geometry(), pictures=pictures)
+
+
+def window_of(
+    screen: PsychopyScreenConfig,
+    *,
+    frames: Frames,
+    clock: Clock,
+    observer: Eyes,
+    on_escape: Callable[[], None] = lambda: None,
+    moving_dir: Path | None = None,
+) -> PsychopyScreen:
+    """Return the window that a rig's file asks for, not open yet.
+
+    ``moving_dir`` is where frames of movies and patches are kept, this user's cache unless said otherwise.
+    """
+    patch = None if screen.patch is None else Patch(corner=screen.patch.corner, size_px=screen.patch.size_px)
+    perfect = RefreshTrain(behaviour=Behaviour.PERFECT, nominal_hz=screen.refresh_hz, seed=0, start_host_s=0.0)
+    return PsychopyScreen(
+        frames=frames,
+        settings=WindowSettings(
+            screen_number=screen.screen_number,
+            full_screen=screen.full_screen,
+            upside_down=screen.upside_down,
+            mirrored=screen.mirrored,
+            gamma=None if screen.calibration is None else screen.calibration.gamma,
+            patch=patch,
+        ),
+        refresh_hz=screen.refresh_hz,
+        clock=clock,
+        observer=observer,
+        moving_dir=moving_dir or user_cache_path("open-vision-rig") / "moving",
+        train=perfect if screen.paced_by == "clock" else None,
+        on_escape=on_escape,
+    )
+
+
+def _behaviour(config: RigConfig) -> Behaviour:
+    return Behaviour.PERFECT if isinstance(config.screen, PsychopyScreenConfig) else config.screen.behaviour
+
+
+def _headless(train: RefreshTrain, clock: Clock, observer: Eyes) -> VirtualScreen | PacedScreen:
     if isinstance(clock, VirtualClock):
         return VirtualScreen(train=train, clock=clock, observer=observer)
     return PacedScreen(train=train, clock=clock, observer=observer)
+
+
+def _ready(screen: Screen, stimuli: Sequence[Stimulus], stack: ExitStack) -> list[DeviceIdentified | Finding]:
+    """Open a screen and have it ready to show the stimuli; return what it is and what it found."""
+    stack.callback(screen.close)
+    identity = _identified(screen.open())
+    try:
+        screen.prepare(stimuli)
+    except StimulusError as error:
+        raise ConfigError([Problem("stimuli", 0, "", str(error))]) from error
+    return [identity, *screen.check()]
 
 
 def _identified(identity: Identity) -> DeviceIdentified:
@@ -368,13 +493,37 @@ def _identified(identity: Identity) -> DeviceIdentified:
 def calibration_age(config: RigConfig, today: date) -> Finding:
     """Judge how long ago the rig's valve was calibrated."""
     age_days = calibration_of(config).age_days(today)
-    good = 0 <= age_days <= CALIBRATION_GOOD_DAYS
+    name = "valve calibration age"
+    if age_days < 0:
+        figure, remedy = (
+            f"dated {-age_days} days ahead of today",
+            "correct the day in the rig's file, or the computer's",
+        )
+        return Finding(name=name, verdict=Verdict.WARN, figure=figure, remedy=remedy)
+    good = age_days <= CALIBRATION_GOOD_DAYS
     return Finding(
-        name="valve calibration age",
+        name=name,
         verdict=Verdict.PASS if good else Verdict.WARN,
         figure=f"{age_days} days",
         remedy="" if good else "weigh the water again and date the calibration",
     )
+
+
+def screen_calibration(config: RigConfig, today: date) -> list[Finding]:
+    """Judge how long ago the rig's monitor was measured; nothing is said of a simulated one."""
+    if not isinstance(config.screen, PsychopyScreenConfig):
+        return []
+    measured = config.screen.calibration
+    age_days = None if measured is None else (today - measured.measured_on).days
+    good = age_days is not None and 0 <= age_days <= SCREEN_GOOD_DAYS
+    return [
+        Finding(
+            name="screen calibration age",
+            verdict=Verdict.PASS if good else Verdict.WARN,
+            figure="not measured" if age_days is None else f"{age_days} days",
+            remedy="" if good else "measure gamma and mean luminance with a photometer and date them in the rig's file",
+        )
+    ]
 
 
 def _refuse_failed(preface: Sequence[DeviceIdentified | Finding]) -> None:

@@ -76,6 +76,8 @@ class Backend:
     """Whether the valve's echo is high now, where a loop-back wire can be told apart from nothing."""
     see: Callable[[float, str], bool] = lambda _host_s, _identity: False
     """Tell the mouse, if it is a model, what has come on the screen; see ``stimuli.headless.Observer``."""
+    lines_before: Callable[[], int | None] = lambda: None
+    """The state of all lines before the session's first edge, where there is a card that can tell."""
     begin: Callable[[float], None] = lambda _start_host_s: None
     """Take note that all is open and checked, and when the first flip will be."""
     microscope: Microscope | None = None
@@ -212,7 +214,7 @@ def on_card(
         wired = card.wired()
         if card.twin is not None:
             if twin is None:
-                twin = stack.enter_context(_new_twin(card, drift_ppm=card.twin.drift_ppm, seed=seed))
+                twin = stack.enter_context(new_twin(card, seed=seed))
             wired = card.wired(address=twin.address)
             at_twin = stack.enter_context(_AtTwin(twin.bench, card, config.faults))
             with _bench_calls():
@@ -245,8 +247,8 @@ def on_card(
 
         def begin(start_host_s: float) -> None:
             edges.read()  # what was licked and pulsed until now belongs to the checks
-            edges.flush()
-            gate.is_open = True
+            edges.read_frame_pulses()
+            gate.open(edges)
             if at_twin is not None:
                 with _bench_calls():
                     at_twin.ask_for_faults(start_host_s)
@@ -261,6 +263,7 @@ def on_card(
             echo_is_high=lambda: bool(edges.state & Line.REWARD_ECHO.mask),
             see=at_twin.see if at_twin is not None else lambda _host_s, _identity: False,
             begin=begin,
+            lines_before=lambda: gate.lines_before,
         )
 
 
@@ -269,15 +272,33 @@ class _Gate:
 
     def __init__(self, sink: EdgeSink | None) -> None:
         self._sink = sink
-        self.is_open = False
+        self._is_open = False
+        self.lines_before: int | None = None
+        """The state of all lines before the session's first edge, once it is open."""
+
+    def open(self, edges: NidaqEdges) -> None:
+        """Let edges through from now on."""
+        self.lines_before = edges.state
+        edges.flush()
+        self._is_open = True
 
     def __call__(self, *, ticks: IntArray, states: AnyArray) -> None:
-        if self.is_open and self._sink is not None:
+        if not self._is_open:
+            self.lines_before = int(states[-1])
+        elif self._sink is not None:
             self._sink(ticks=ticks, states=states)
 
 
 @contextmanager
-def _new_twin(card: NidaqCardConfig, *, drift_ppm: float, seed: int) -> Iterator[Twin]:
+def new_twin(card: NidaqCardConfig, *, seed: int) -> Iterator[Twin]:
+    """Yield a twin of a card, whose file has one; end it afterwards.
+
+    Raises
+    ------
+    DeviceError
+        The library is not installed, or the twin does not start.
+    """
+    drift_ppm = card.twin.drift_ppm if card.twin is not None else 0.0
     probe = Connection(card.wired(address=NO_TWIN_ADDRESS))
     probe.open()  # says in a sentence what is not installed
     probe.close()

@@ -15,7 +15,7 @@ from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind, Setting, make_mouse
 from rig.config.load import ConfigError, Problem
 from rig.config.rig import RigConfig, SimulatedCardConfig
-from rig.session.assemble import calibration_age
+from rig.session.assemble import calibration_age, screen_calibration
 from rig.session.backends import Backend, MouseAtTwin, on_card, simulated
 
 SEED = 1
@@ -51,6 +51,7 @@ def check_rig(config: RigConfig, *, loopback: bool) -> Iterator[Finding]:
             for device in backend.in_order:
                 yield from device.check()
             yield calibration_age(config, datetime.now(UTC).date())
+            yield from screen_calibration(config, datetime.now(UTC).date())
             if loopback and backend.echo_is_high is not None:
                 volume_ul = config.valve.volume_min_ul
                 yield from loop_back(backend.valve, echo_is_high=backend.echo_is_high, volume_ul=volume_ul)

@@ -36,8 +36,8 @@ class Devices:
 
     def own(self) -> list[Device]:
         """Return those that have figures of their own, in the order they were opened."""
-        every = (self.edges, self.valve, self.encoder, self.spout, self.microscope, self.cameras)
-        return [device for device in every if device is not None]
+        every = (self.edges, self.sync, self.valve, self.encoder, self.spout, self.microscope, self.cameras)
+        return list(dict.fromkeys(device for device in every if device is not None))  # one may be several of them
 
     def make_safe(self) -> list[DeviceError]:
         """Close the valve, then stop everything that runs; return what failed. Whatever fails, the rest is done."""

@@ -134,6 +134,11 @@ class Loop:
         self._n_late = 0
         self._step_s: list[float] = []
 
+    @property
+    def devices(self) -> Devices:
+        """The devices it runs on."""
+        return self._devices
+
     def run(self) -> SessionEnded:
         """Run until the task is finished; return how it ended.
 
@@ -305,18 +310,15 @@ class Loop:
         """Gather the columns if nobody else does, fit the clock if it is time, take note of what came up."""
         if flip.flip >= self._fit_flip:
             self._fit_flip = flip.flip + min(flip.flip, FIT_FLIPS)
-            self._fit(flip)
-        elif not self._gathered_elsewhere:
+            self._columns.ask_for_fit(window=FIT_FLIPS)
+        if not self._gathered_elsewhere:
             self._columns.gather()
         self._hear_columns(flip)
         self._set_stretch(flip)
         self._log.settle()
 
-    def _fit(self, flip: Flip) -> None:
-        """Fit the clock map anew and say how it went."""
-        fit = self._columns.fit(window=FIT_FLIPS)
-        if fit is None:
-            return
+    def _take_fit(self, fit: Fit, flip: Flip) -> None:
+        """Say how a new fit of the clock map went."""
         if fit.taken:
             self._record(flip, _fitted(fit, self._map))
         elif fit.n_new:
@@ -342,7 +344,9 @@ class Loop:
             self._record(flip, _found("frame pulses", what, "check the frame-pulse line and its echo"))
 
     def _hear_columns(self, flip: Flip) -> None:
-        """Record late flips and name failures that gathering the columns met with."""
+        """Take over a new fit, record late flips, name failures that gathering the columns met with."""
+        if (fit := self._columns.take_fit()) is not None:
+            self._take_fit(fit, flip)
         if late := self._columns.late():
             self._n_late += len(late)
             self._record_all(flip, late)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import heapq
 import math
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from hardware.arrays import AnyArray, IntArray
+from hardware.arrays import AnyArray, GreyFrame, GreyFrames, IntArray
 from hardware.calibration import ValveCalibration
 from hardware.clock import CardClock, VirtualClock
 from hardware.lines import Line
@@ -41,8 +43,12 @@ from hardware.simulated.mice import ScriptedMouse
 from hardware.simulated.spout import SimulatedSpout
 from hardware.simulated.valve import SimulatedValve
 from hardware.simulated.wheel import SimulatedWheel
+from stimuli.frames import PICTURE_SHAPE, Frames
+from stimuli.geometry import Geometry
 from stimuli.headless import Behaviour, PacedScreen, RefreshTrain, VirtualScreen
+from stimuli.psychopy_screen import PsychopyScreen
 from stimuli.screen import Screen
+from stimuli.window import WindowSettings
 from tests.hardware.card_on_twin import CardOnTwin, SteppedClock, stepped_twin
 
 CALIBRATION = ValveCalibration(
@@ -237,11 +243,36 @@ class ScreenBackend:
     make: Callable[[RefreshTrain, VirtualClock, Observer], Screen]
     jumps: bool
     """It flips on until a limit is reached; the others flip once a call."""
+    needs_display: bool = False
+    """It opens a window, which takes too long to be done for each of hundreds of examples."""
+
+
+class PlainPictures:
+    """A source whose pictures and movies are even grey, another for each frame."""
+
+    def picture(self, name: str) -> GreyFrame:
+        return np.full(PICTURE_SHAPE, 200, np.uint8)
+
+    def movie(self, name: str, *, n_frames: int) -> GreyFrames:
+        return np.repeat(np.arange(n_frames, dtype=np.uint8), 4 * 6).reshape(n_frames, 4, 6)
+
+    def movie_hash(self, name: str) -> str:
+        return "plain"
+
+
+def window(t: RefreshTrain, c: VirtualClock, o: Observer) -> PsychopyScreen:
+    """A window of PsychoPy's, on the display that the test has started."""
+    frames = Frames(geometry=Geometry(width_px=64, height_px=40), pictures=PlainPictures())
+    folder = Path(tempfile.gettempdir()) / "rig-test-moving"
+    return PsychopyScreen(
+        frames=frames, settings=WindowSettings(), refresh_hz=60.0, clock=c, observer=o, moving_dir=folder, train=t
+    )
 
 
 SCREENS: dict[str, ScreenBackend] = {
     "virtual": ScreenBackend(lambda t, c, o: VirtualScreen(train=t, clock=c, observer=o), jumps=True),
     "paced": ScreenBackend(lambda t, c, o: PacedScreen(train=t, clock=c, observer=o), jumps=False),
+    "psychopy": ScreenBackend(window, jumps=False, needs_display=True),
 }
 
 

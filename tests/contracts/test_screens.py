@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +14,13 @@ from hypothesis import strategies as st
 from hardware.clock import VirtualClock
 from hardware.events import Finding
 from hardware.protocols import Identity
-from stimuli.headless import Behaviour
+from stimuli.frames import Frames
+from stimuli.geometry import Geometry
+from stimuli.headless import Behaviour, PacedScreen, VirtualScreen
 from stimuli.screen import Flip, Screen
-from stimuli.spec import Gray, NaturalImage, NaturalMovie
-from tests.contracts.backends import SCREENS, START_S, train
+from stimuli.spec import Gray, NaturalImage, NaturalMovie, StimulusError
+from tests.contracts.backends import SCREENS, START_S, PlainPictures, train
+from tests.display import VirtualDisplay
 
 STIMULI = [
     Gray(),
@@ -23,11 +28,30 @@ STIMULI = [
     NaturalMovie(name="natural_movie_one", n_frames=5, n_repeats=2, refreshes_per_frame=2),
 ]
 GRAY, IMAGE, MOVIE = 0, 1, 2
+OPEN: list[Screen] = []
 
 
-@pytest.fixture(params=list(SCREENS))
+MARKS = {name: pytest.mark.window if backend.needs_display else () for name, backend in SCREENS.items()}
+
+
+def params(*names: str) -> list[object]:
+    """Screens to run a test with; those with a window are marked so."""
+    return [pytest.param(name, marks=MARKS[name]) for name in names]
+
+
+@pytest.fixture(params=params(*SCREENS))
 def kind(request: pytest.FixtureRequest) -> str:
+    if SCREENS[request.param].needs_display:
+        request.getfixturevalue("display")
     return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    for screen in OPEN:
+        screen.close()
+    OPEN.clear()
 
 
 class Bench:
@@ -37,6 +61,7 @@ class Bench:
         self.clock = VirtualClock(START_S)
         self.seen: list[tuple[float, int]] = []
         self.screen: Screen = SCREENS[kind].make(train(behaviour, seed=seed), self.clock, self._see)
+        OPEN.append(self.screen)
         self.identity = self.screen.open()
         self.screen.prepare(STIMULI)
 
@@ -61,8 +86,9 @@ def test_open_says_what_the_screen_is_and_closing_twice_is_fine(kind: str) -> No
 @pytest.mark.parametrize("behaviour", list(Behaviour))
 def test_flips_are_numbered_from_0_and_neither_time_nor_refresh_stands_still(kind: str, behaviour: Behaviour) -> None:
     bench = Bench(kind, behaviour)
-    flips = [bench.flip() for _ in range(6000)]
-    assert [flip.flip for flip in flips] == list(range(6000))
+    n = 600 if SCREENS[kind].needs_display else 6000
+    flips = [bench.flip() for _ in range(n)]
+    assert [flip.flip for flip in flips] == list(range(n))
     assert flips[0].refresh == 0
     assert (np.diff([flip.refresh for flip in flips]) >= 1).all()
     assert (np.diff([flip.host_s for flip in flips]) > 0).all()
@@ -70,7 +96,7 @@ def test_flips_are_numbered_from_0_and_neither_time_nor_refresh_stands_still(kin
 
 
 @given(
-    kind=st.sampled_from(list(SCREENS)),
+    kind=st.sampled_from([name for name, backend in SCREENS.items() if not backend.needs_display]),
     behaviour=st.sampled_from(list(Behaviour)),
     seed=st.integers(0, 1000),
     script=st.lists(st.tuples(st.integers(0, 1), st.integers(1, 40)), min_size=1, max_size=20),
@@ -79,6 +105,22 @@ def test_flips_are_numbered_from_0_and_neither_time_nor_refresh_stands_still(kin
 def test_columns_hold_every_flip_once_with_what_was_asked_for(
     kind: str, behaviour: Behaviour, seed: int, script: list[tuple[int, int]], take_every: int
 ) -> None:
+    assert_columns(kind, behaviour, seed=seed, script=script, take_every=take_every)
+
+
+@pytest.mark.parametrize("behaviour", list(Behaviour))
+@pytest.mark.parametrize("take_every", [1, 2, 30])
+def test_a_windows_columns_hold_every_flip_once_with_what_was_asked_for(
+    behaviour: Behaviour, take_every: int, display: VirtualDisplay
+) -> None:
+    script = [(GRAY, 3), (IMAGE, 40), (GRAY, 1), (GRAY, 7), (IMAGE, 1)]
+    assert_columns("psychopy", behaviour, seed=take_every, script=script, take_every=take_every)
+
+
+def assert_columns(
+    kind: str, behaviour: Behaviour, *, seed: int, script: list[tuple[int, int]], take_every: int
+) -> None:
+    """Ask a screen for a script of (stimulus, flips) and compare its columns with what came back."""
     bench = Bench(kind, behaviour, seed=seed)
     asked, flips, taken = [], [], []
     for stimulus, n in script:
@@ -120,7 +162,28 @@ def test_a_movie_counts_its_frames_in_refreshes_from_its_onset(kind: str) -> Non
     assert frames == [-1] * 7 + [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 0, 0, 1, 1] + [-1]
 
 
-@pytest.mark.parametrize("kind", [name for name, backend in SCREENS.items() if not backend.jumps])
+HEADLESS = [name for name, backend in SCREENS.items() if not backend.needs_display]
+
+
+@pytest.mark.parametrize("kind", HEADLESS)
+def test_a_headless_screen_says_what_a_window_would_show(kind: str, display: VirtualDisplay, tmp_path: Path) -> None:
+    """Flip by flip on the same clock: gray, a picture, a movie, each again."""
+    headless, window = Bench(kind, Behaviour.PERFECT), Bench("psychopy", Behaviour.PERFECT)
+    assert isinstance(headless.screen, VirtualScreen | PacedScreen)
+    frames = Frames(geometry=Geometry(width_px=64, height_px=40), pictures=PlainPictures())
+    with pytest.raises(StimulusError, match="shows nothing yet"):
+        headless.screen.frame(frames, moving_dir=tmp_path)
+    levels = []
+    for stimulus in [GRAY] * 3 + [IMAGE] * 2 + [MOVIE] * 12 + [GRAY, MOVIE, MOVIE, MOVIE, IMAGE]:
+        assert headless.flip(stimulus).refresh == window.flip(stimulus).refresh
+        headless.screen.take()
+        frame = headless.screen.frame(frames, moving_dir=tmp_path)
+        assert (display.window(64, 40) == frame[..., np.newaxis]).all()
+        levels.append(int(frame[20, 32]))
+    assert levels == [127] * 3 + [200] * 2 + [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 0, 0] + [127, 0, 0, 1, 200]
+
+
+@pytest.mark.parametrize("kind", params(*[n for n, backend in SCREENS.items() if not backend.jumps]), indirect=True)
 def test_a_program_that_is_late_misses_the_refreshes_that_went_by(kind: str) -> None:
     bench = Bench(kind, Behaviour.PERFECT)
     bench.flip()

@@ -206,6 +206,18 @@ def test_a_server_that_froze_is_named_by_its_deadline_and_later_calls_do_not_wai
     assert time.perf_counter() - begun_s < 0.5
 
 
+def test_a_frame_pulse_to_a_server_that_froze_ends_by_the_deadline_not_by_the_librarys_own_timeout(
+    mortal: tuple[Twin, CardOnTwin],
+) -> None:
+    twin, rig = mortal
+    rig.sync.flip_pulse()
+    twin.freeze()
+    begun_s = time.perf_counter()
+    with pytest.raises(DeviceError, match="no longer answers"):
+        rig.sync.flip_pulse()
+    assert time.perf_counter() - begun_s < 4.0  # the library would wait for 10 s
+
+
 def test_an_unplugged_card_is_named_within_a_second(live: CardOnTwin) -> None:
     live.bench.fault("unplugged")
     assert wait_for(raised(live.edges.read)) < 1.0

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.events import Verdict
-from hardware.nidaq.connection import CardConfig
+from hardware.nidaq.connection import CardConfig, Pace
 from hardware.nidaq.valve import CLOSING_S, OPENING_S, NidaqValve
 from hardware.protocols import DeviceError, PulseOutcome, PulseReport
 from hardware.simulated.twin import Twin
@@ -186,6 +186,32 @@ def test_windows_follow_each_other_on_one_counter(rig: CardOnTwin) -> None:
         fired, confirmed = rig.reports(now_s + 1.0)
         assert (fired.reward, fired.path) == (reward, path)
         assert confirmed.open_s == pytest.approx(CALIBRATION.open_time_s(5.0 + reward), abs=2e-8)
+
+
+def test_one_call_lies_between_a_lick_and_its_pulse_on_the_software_path(
+    twin: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_calls, between = 0, []
+    answered, lick = Pace.answered, NidaqValve._lick
+
+    def counted(pace: Pace, **took: float) -> None:
+        nonlocal n_calls
+        n_calls += 1
+        answered(pace, **took)
+
+    def looked_at(valve: NidaqValve, ticks: int) -> None:
+        before = n_calls
+        lick(valve, ticks)
+        between.append(n_calls - before)
+
+    monkeypatch.setattr(Pace, "answered", counted)
+    monkeypatch.setattr(NidaqValve, "_lick", looked_at)
+    with opened(CardOnTwin(twin, paths=["software"])) as rig:
+        for reward, volume_ul in enumerate((7.0, 5.0)):
+            now_s = arm(rig, reward=reward, volume_ul=volume_ul)
+            rig.lick(now_s + 0.3)
+            assert outcomes(rig.reports(now_s + 1.5)) == [FIRED, CONFIRMED]
+    assert between == [1, 1]
 
 
 # --- races -------------------------------------------------------------------------------------------------
@@ -382,6 +408,27 @@ def test_an_echo_of_another_length_is_a_failure_that_says_both(rig: CardOnTwin) 
     assert reports[1].why == "the valve was open for 30.0 ms instead of 70.4 ms"
 
 
+def test_an_echo_that_comes_on_the_lick_line_is_told_from_none(rig: CardOnTwin) -> None:
+    rig.bench.fault("swapped", one=ECHO, other=LICK)
+    rig.valve.pulse(reward=4, volume_ul=7.0)
+    reports = rig.reports(rig.bench.now_s() + 1.0)
+    assert outcomes(reports) == [FIRED, FAILED]
+    assert reports[1].why == (
+        "the valve was opened but its echo did not come back, and the lick line rose for as long: "
+        "the two may be swapped"
+    )
+
+
+@pytest.mark.parametrize(("n_licks", "good"), [(3, True), (40, False)])
+def test_a_lick_line_that_is_noisy_before_a_session_fails_its_check(twin: Twin, n_licks: int, good: bool) -> None:
+    with opened(CardOnTwin(twin)) as rig:
+        now_s = rig.bench.now_s()
+        rig.bench.edges("PFI0", [now_s + 0.1 + 0.005 * n for n in range(2 * n_licks)])
+        rig.step_until(now_s + 0.6)
+        failed = [finding.figure for finding in rig.valve.check() if finding.verdict is Verdict.FAIL]
+        assert failed == ([] if good else ["the lick line has risen 40 times in 0.6 s"])
+
+
 def test_openings_that_nobody_asked_for_are_counted(rig: CardOnTwin) -> None:
     now_s = rig.bench.now_s()
     rig.bench.edges(ECHO, [now_s + 0.1, now_s + 0.2])
@@ -502,6 +549,42 @@ def test_a_watchdog_that_is_kicked_does_not_expire(twin: Twin) -> None:
             rig.valve.watchdog.kick()
         rig.valve.pulse(reward=1, volume_ul=7.0)
         assert outcomes(rig.reports(rig.bench.now_s() + 0.5)) == [FIRED, CONFIRMED]
+
+
+def test_a_reader_that_hangs_is_not_kept_alive_by_the_watchdogs_thread(twin: Twin) -> None:
+    with opened(CardOnTwin(twin, config=WATCHED)) as rig:
+        watchdog = rig.valve.watchdog
+        assert watchdog is not None
+        rig.edges.poll_once()
+        assert watchdog._is_served()
+        rig.bench.advance(rig.bench.now_s() + 1.1)
+        assert not watchdog._is_served()
+        rig.edges.poll_once()
+        assert watchdog._is_served()
+
+
+def test_a_card_that_can_not_be_stopped_is_named_and_stopped_at_the_next_try(twin: Twin) -> None:
+    with opened(CardOnTwin(twin)) as rig:
+        now_s = arm(rig)
+        rig.run_until(now_s + 0.3)
+        assert rig.valve._waiting_on_card
+        rig.bench.fault("error", rpc="StopTask", code=-200621, times=1)
+        rig.valve.close_now()
+        with pytest.raises(DeviceError, match="valve"):
+            rig.valve.poll()
+        rig.valve.close_now()
+        rig.lick(now_s + 0.5)
+        rig.run_until(now_s + 1.0)
+        assert rig.pulses_s() == []
+
+
+def test_a_slow_reader_does_not_wait_on_the_card_and_pays_by_software(twin: Twin) -> None:
+    with opened(CardOnTwin(twin)) as rig:
+        rig.edges.slow_s = 10.0
+        now_s = arm(rig)
+        rig.lick(now_s + 0.3)
+        (fired, _) = rig.reports(now_s + 0.5)
+        assert fired.path == "software"
 
 
 def test_a_card_without_watchdog_is_a_warning_and_works(twin: Twin) -> None:

@@ -836,6 +836,11 @@ def test_equal_calls_on_a_stepped_clock_give_equal_answers() -> None:
     assert len(runs[0]) > 20
 
 
+def test_ctrl_c_in_the_terminal_does_not_reach_the_twin(live_process: Twin) -> None:
+    assert live_process._process is not None
+    assert os.getpgid(live_process._process.pid) != os.getpgrp()
+
+
 # --- the lease --------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ def edges_of(log: SessionLog) -> dict[str, dict[str, list[float]]]:
     """Return each line's rises and falls in seconds from the first edge of all, from the card's own ticks."""
     edges = log.edges()
     since_s = (edges["ticks"] - edges["ticks"][0]) / 1e8
-    states = np.concatenate([[IDLE_STATE], edges["state"]]).astype(np.int64)
+    states = np.concatenate([[log.started.lines_before or IDLE_STATE], edges["state"]]).astype(np.int64)
     result = {}
     for line in Line:
         level = (states & line.mask != 0).astype(np.int8)

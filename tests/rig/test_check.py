@@ -134,6 +134,12 @@ def test_faults_are_not_asked_for_on_a_real_card() -> None:
         rig_config("example_nidaq", faults={"device_gone_s": 1.0})
 
 
+def test_faults_of_a_device_server_are_asked_for_on_a_twin_only() -> None:
+    rig_config("twin", faults={"answers_late_s": 1.0})
+    with pytest.raises(ValueError, match=r"faults\.answers_late_s: can be asked for on a twin only"):
+        rig_config("simulated", faults={"answers_late_s": 1.0})
+
+
 def test_a_rigs_card_comes_back_from_a_log_as_it_was() -> None:
     for name in ("simulated", "twin", "example_nidaq"):
         config = load_rig(name)

@@ -66,7 +66,7 @@ def test_its_header_has_the_fields_and_types_of_a_real_one(log: SessionLog) -> N
 def test_the_count_wraps_as_its_readers_expect() -> None:
     edges = np.zeros(3, EDGE_DTYPE)
     edges["ticks"] = [5, 2**32 * 1000 + 5, 2**32 * 1000 + 2005]
-    samples = sync_data(edges)[:, 0].astype(np.int64)
+    samples = sync_data(edges, lines_before=None)[:, 0].astype(np.int64)
     assert (np.diff(samples) % 2**32).tolist()[1:] == [0, 2]
 
 
@@ -79,3 +79,10 @@ def test_a_crashed_session_has_one_and_so_has_one_without_any_edge(log: SessionL
     data, meta = opened(crashed)
     assert data.tolist() == [[0, Line.VSYNC_STIM.mask]]
     assert meta["total_samples"] == 0
+
+
+def test_a_line_that_is_high_before_the_first_edge_has_not_risen() -> None:
+    photodiode, frame = Line.STIM_PHOTODIODE.mask, Line.VSYNC_STIM.mask
+    edges = np.array([(1_000, photodiode), (2_000, photodiode | frame)], EDGE_DTYPE)
+    states = sync_data(edges, lines_before=photodiode | frame)[:, 1]
+    assert states.tolist() == [photodiode | frame, photodiode, photodiode | frame]

@@ -21,7 +21,7 @@ from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
 from hardware.simulated.twin import MouseTruth, Twin
 from rig.config.load import ConfigError
-from rig.config.rig import FaultsConfig
+from rig.config.rig import FaultsConfig, with_screen
 from rig.log.reader import SessionLog, read_session
 from rig.log.replay import replay
 from rig.log.writer import LogThread, LogWriter
@@ -34,6 +34,9 @@ from tests.builders import GRATINGS, plan, rig_config, stage
 
 DRIFT_PPM = 50.0
 GOOD_RESIDUAL_US = 20.0
+LONG = [pytest.mark.long, pytest.mark.xdist_group("twin")]
+FIRST_FITS = 6
+"""In the first minute."""
 END_S = 0.1
 """What the mouse does this shortly before the end, the session need not have seen."""
 
@@ -101,7 +104,7 @@ class Ran:
         return [int(edges["ticks"][i]) for i in range(len(level)) if level[i] and (i == 0 or not level[i - 1])]
 
 
-@pytest.mark.parametrize("minutes", [3.0, pytest.param(30.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("minutes", [3.0, pytest.param(30.0, marks=LONG)])
 @pytest.mark.timeout(2400)
 def test_the_log_tells_to_the_tick_what_the_mouse_and_the_valve_saw(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], minutes: float
@@ -178,12 +181,12 @@ def _judge_clock(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
             f"p99.9 {ran.steps_us[2]:.0f} us; "
             f"{int((ran.log.flips['n_missed'] > 0).sum())} late of {len(ran.log.flips)} flips"
         )
-    assert last.residual_us <= GOOD_RESIDUAL_US
+    whole_minutes = [fit.residual_us for fit in fits[-max(1, len(fits) - FIRST_FITS) :]]
+    assert np.median(whole_minutes) <= GOOD_RESIDUAL_US
     assert abs(off_us[1]) <= last.bound_us + GOOD_RESIDUAL_US
     assert last.drift_ppm == pytest.approx(DRIFT_PPM, abs=3)
 
 
-@pytest.mark.filterwarnings("ignore:Task of name")  # nidaqmx's, of a task that a pulled card can't be asked to clear
 def test_a_card_that_is_pulled_out_ends_the_session_and_what_came_before_is_whole(tmp_path: Path) -> None:
     ran = Ran(tmp_path / "session", kind=MouseKind.ALWAYS, faults={"device_gone_s": 2.5}, task_duration_min=0.2)
     assert ran.ended.reason is EndReason.FAULT
@@ -241,7 +244,8 @@ def test_a_library_that_is_not_installed_is_one_sentence_with_its_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, missing: str
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    session = plan(stage(GRATINGS), rig_config(name), fast=False, folder=tmp_path / "session")
+    config = with_screen(rig_config(name), "headless")
+    session = plan(stage(GRATINGS), config, fast=False, folder=tmp_path / "session")
     with (
         contextlib.closing(LogWriter(session.folder)) as log,
         pytest.raises(DeviceError, match=r"pip install 'open-vision-rig\[rig\]'") as caught,

@@ -26,6 +26,7 @@ from stages.events import (
     BlockKind,
     BlockStarted,
     Change,
+    CommandApplied,
     EndReason,
     FlashOmitted,
     FlashPlanned,
@@ -165,6 +166,16 @@ def test_the_time_out_lasts_18_refreshes_from_the_last_lick(licks_s: list[float]
     assert len(ran.all(Aborted)) == 1
     assert over.refresh - last.refresh == 18  # 0.3 s
     assert ran.entries(TrialEnded)[0].refresh == over.refresh
+
+
+@pytest.mark.parametrize("verb", ["pause", "stop"])
+def test_licks_that_never_end_keep_no_pause_and_no_stop_waiting(verb: str) -> None:
+    licks_s = [2.0 + 0.1 * n for n in range(250)]
+    ran = run(plain(), RIG, licks_s=licks_s, commands=[command(verb, at_s=10.0), command("stop-now", at_s=20.0)])
+    (over,) = ran.entries(TimeoutEnded)
+    (asked, *_) = ran.entries(CommandApplied)
+    assert 0 <= over.refresh - asked.refresh <= 18
+    assert (BlockKind.PAUSE if verb == "pause" else BlockKind.GRAY_AFTER) in blocks(ran)
 
 
 def test_a_lick_seen_on_the_refresh_the_time_out_ends_on_comes_after_its_end() -> None:
