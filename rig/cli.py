@@ -465,6 +465,9 @@ def check(
     yes: Annotated[
         bool, typer.Option("--yes", help="With --loopback: don't ask whether the valve is unplugged.")
     ] = False,
+    touch: Annotated[
+        bool, typer.Option("--touch", help="Wait until you touch the spout: that the lick sensor lives.")
+    ] = False,
     seconds: Annotated[
         float, typer.Option(min=1, max=3600, help="With display: how long still frames alternate, and a movie runs.")
     ] = 10.0,
@@ -482,7 +485,7 @@ def check(
             config = load_rig(rig or "simulated")
             _print_findings(config, check_display(config, seconds=seconds))
             return
-        from rig.session.check import check_rig, refuse_loopback  # noqa: PLC0415
+        from rig.session.check import TOUCH_S, check_rig, refuse_loopback, refuse_touch  # noqa: PLC0415
 
         if rig is None:
             raise ConfigError([Problem("--rig", 0, "", "say which rig to examine, by its name or a file of one")])
@@ -491,7 +494,10 @@ def check(
             refuse_loopback(config)
             if not config.simulated and not yes:
                 typer.confirm("Is the valve unplugged, and its echo wired to the counter's output?", abort=True)
-        _print_findings(config, check_rig(config, loopback=loopback))
+        if touch:
+            refuse_touch(config)
+            out.print(f"Touch the spout with a wet finger within {TOUCH_S:g} s when the other checks are done.")
+        _print_findings(config, check_rig(config, loopback=loopback, touch=touch))
 
 
 def _print_findings(config: RigConfig, found: Iterable[Finding]) -> None:

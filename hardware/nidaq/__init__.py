@@ -57,7 +57,9 @@ Decisions
     * An angle at a flip is one sample, not a mean of two: a mean across the end of a turn is no angle.
 
 The first hour on a real card
-    No twin can prove what follows. Unplug the valve, wire the counter's output to the echo's input, and try:
+    No twin can prove what follows. Unplug the valve, wire the counter's output to the echo's input and the alignment
+    output to the lick sensor's inputs, and try. ``rig check --rig FILE --loopback`` does 3 to 5 as far as wires can
+    tell, ``rig bench --rig FILE`` measures 5 and the calls of 6.
 
     1. Two outputs toggled 2 us, then 20 ns apart, wired to two input lines, a thousand times: the totals of states and
        times must stay equal, whatever the card makes of the pair.

@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from hardware.events import Verdict
 from hardware.lines import Line
+from hardware.simulated.twin import Twin
 from rig.cli import app
 from rig.config.files import load_rig, shipped
 from rig.config.load import ConfigError
 from rig.config.rig import NidaqCardConfig, RigConfig
+from rig.session.check import touched
 from tests.builders import rig_config
+from tests.hardware.card_on_twin import CardOnTwin, opened
 
 
 def said(*arguments: str | Path) -> tuple[int, str]:
@@ -54,6 +58,7 @@ def test_the_twin_passes_through_the_real_library_with_its_loop_back_wire() -> N
         "✓ pass  frame pulse: seen back",
         "✓ pass  valve echo: low.",
         "✓ pass  encoder supply: 4.8",
+        "✓ pass  lick to pulse: ",
         "✓ pass  valve pulses: 20 of 20",
         "✓ pass  valve stopped in mid pulse: low",
     ):
@@ -165,3 +170,20 @@ def test_the_readmes_wiring_table_is_the_example() -> None:
         assert f"| `{field}` | in | {getattr(card, field)} |" in readme
     for field in ("valve_terminal", "frame_output", "running_output", "acquire_output", "align_output"):
         assert f"| `{field}` | out | {getattr(card, field)} |" in readme
+
+
+def test_a_simulated_spout_can_not_be_touched() -> None:
+    code, words = said("--rig", "twin", "--touch")
+    assert code == 1
+    assert "which nobody can touch" in " ".join(words.split())
+
+
+def test_a_touch_of_the_spout_shows_that_the_lick_line_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Twin() as twin, opened(CardOnTwin(twin, live=True)) as rig:
+        now_s = rig.clock.now_s()
+        rig.bench.edges("PFI0", [now_s + 0.3, now_s + 0.35])
+        assert touched(rig.edges).verdict is Verdict.PASS
+        monkeypatch.setattr("rig.session.check.TOUCH_S", 0.2)
+        silent = touched(rig.edges)
+        assert (silent.verdict, silent.figure) == (Verdict.FAIL, "silent for 0.2 s")
+        assert silent.remedy
