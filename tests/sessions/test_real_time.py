@@ -17,13 +17,15 @@ from rig.session.assemble import assembled
 from rig.session.realtime import real_time
 from tests.builders import GRATINGS, IMAGES, plan, rig_config, stage
 
+LONG = [pytest.mark.long, pytest.mark.xdist_group("headless")]
+
 
 @pytest.mark.parametrize(
     ("name", "kind", "minutes"),
     [
         (IMAGES, MouseKind.PERFECT, 0.2),
-        pytest.param(IMAGES, MouseKind.PERFECT, 4.0, marks=pytest.mark.slow),
-        pytest.param(GRATINGS, MouseKind.ALWAYS, 4.0, marks=pytest.mark.slow),
+        pytest.param(IMAGES, MouseKind.PERFECT, 4.0, marks=LONG),
+        pytest.param(GRATINGS, MouseKind.ALWAYS, 4.0, marks=LONG),
     ],
 )
 @pytest.mark.timeout(600)
