@@ -79,7 +79,9 @@ def run(
     rig: Annotated[str, typer.Option(help="A rig by name or a file of one.")] = "simulated",
     seed: Annotated[int | None, typer.Option(help="Seed of all random draws; without it one is drawn.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Simulated time: an hour takes seconds.")] = False,
-    minutes: Annotated[float | None, typer.Option(help="Length of the task instead of the stage's.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Length of the task instead of the stage's; what comes before and after stays.")
+    ] = None,
     simulated_mouse: Annotated[
         str, typer.Option(help=f"Model mouse: {', '.join(kind.value for kind in MouseKind)}.")
     ] = MouseKind.PERFECT.value,
@@ -499,7 +501,8 @@ def _print_findings(config: RigConfig, found: Iterable[Finding]) -> None:
         out.print(f"{SIGNS[finding.verdict]}  {finding.name}: {finding.figure}.{remedy}", markup=False)
     n_failed = sum(finding.verdict is Verdict.FAIL for finding in findings)
     n_warned = sum(finding.verdict is Verdict.WARN for finding in findings)
-    out.print(f"{config.rig}: {len(findings)} findings, {n_failed} failed, {n_warned} to look at.", markup=False)
+    n = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+    out.print(f"{config.rig}: {n}, {n_failed} failed, {n_warned} to look at.", markup=False)
     if n_failed:
         raise typer.Exit(1)
 
