@@ -484,12 +484,12 @@ def _visual() -> ModuleType:
             raise DeviceError(
                 device="screen",
                 what="PsychoPy is not installed",
-                remedy="install it with: pip install 'open-vision-rig[rig]'; without a window (--screen headless) nothing of it is needed",
+                remedy="install it with: pip install 'open-vision-rig[rig]'; a headless screen needs none",
             ) from error
         raise DeviceError(
             device="screen",
             what=f"PsychoPy can't be loaded: {error}",
-            remedy="install the OpenGL libraries (Debian: libgl1, libglu1-mesa); without a window (--screen headless) nothing of it is needed",
+            remedy="install the OpenGL libraries (Debian: libgl1, libglu1-mesa); a headless screen needs none",
         ) from error
     except Exception as error:
         if type(error).__name__ != "NoSuchDisplayException":
@@ -497,7 +497,7 @@ def _visual() -> ModuleType:
         raise DeviceError(
             device="screen",
             what=f"there is no display to open a window on (DISPLAY is {os.environ.get('DISPLAY') or 'not set'})",
-            remedy="run it from the rig's own desktop; without a window (--screen headless) nothing of it is needed",
+            remedy="run it from the rig's own desktop; a headless screen needs none",
         ) from error
     return visual  # type: ignore[no-any-return]  # PsychoPy has no types
 
