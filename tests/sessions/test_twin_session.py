@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Ran:
     def all(self, kind: type[Any]) -> list[Any]:
         return [entry.event for entry in self.log.entries if isinstance(entry.event, kind)]
 
-    @property
+    @cached_property
     def zero(self) -> int:
         """The card's ticks at the first flip, by the log's own licks."""
         (zero,) = {lick.ticks - round(lick.time_s * TICKS_PER_S) for lick in self.all(Lick)}
