@@ -66,6 +66,10 @@ class RigRun:
         (folder,) = self.out.iterdir()
         return read_session(folder)
 
+    def checked(self) -> None:
+        """Wait until the checks are over: the log has begun."""
+        wait(lambda: self._ended() or any(file.read_bytes() for file in self._logs()))
+
     def begun(self) -> None:
         """Wait until the session is some seconds old: its log has grown."""
         wait(lambda: self._ended() or any(len(file.read_bytes().splitlines()) > 40 for file in self._logs()))
@@ -125,6 +129,7 @@ def served(tmp_path: Path) -> Iterator[tuple[Twin, Path]]:
         for source, target in WIRES:
             twin.bench.wire(source, target)
         twin.bench.mouse("always", 1, twin.bench.now_s(), "PFI0", valve="PFI12")
+        twin.bench.spout(at_mouse=False)  # until the checks are over, which want a quiet lick line
         yield twin, file
 
 
@@ -150,6 +155,8 @@ def test_a_session_killed_in_mid_pulse_leaves_a_pulse_that_ends_on_time_to_the_t
     twin, file = served
     with rig_run(tmp_path, file) as run:
         running = run.session()
+        run.checked()
+        twin.bench.spout(at_mouse=True)
         run.begun()
         before = len(twin.bench.scope("ctr0"))
         reward(running, volume_ul=LONG_UL)
