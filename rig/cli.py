@@ -450,7 +450,8 @@ def check(
         bool,
         typer.Option(
             "--loopback",
-            help="Pulse the valve's line too and measure it by its echo. Unplug the valve first.",
+            help="Pulse the valve's line too, measured by its echo, and pay licks that come over a wire from "
+            "align_output. Unplug the valve first.",
         ),
     ] = False,
     yes: Annotated[
