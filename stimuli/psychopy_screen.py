@@ -162,6 +162,7 @@ class PsychopyScreen:
         self._window = self._opened(visual)
         handle = self._window.winHandle
         handle.set_vsync(self._pace is None)
+        handle.set_mouse_visible(False)  # full screen or not: the pointer would lie upon the stimulus
         handle.on_key_press = self._key
         handle.on_close = self._closed_by_hand
         self._canvas = Canvas(
