@@ -53,7 +53,7 @@ test: lint virtual-display ## Run lint, then every test but the slow ones.
 
 soak: $(DEV) virtual-display ## Run the slow tests, the long sessions and thousands of random ones.
 	$(BIN)/pytest -m slow --timeout 3000  # one after the other: some are about milliseconds
-	$(BIN)/pytest -m long --timeout 3000 -n 2 --dist loadgroup
+	$(BIN)/pytest -m long --timeout 3000 -n 3 --dist loadgroup  # they mostly wait
 	RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 tests/properties --timeout 3000
 
 peers: $(NPC) $(ALLEN) ## Make environments of their own for other people's readers of our files.

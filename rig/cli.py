@@ -82,7 +82,9 @@ def run(
     rig: Annotated[str, typer.Option(help="A rig by name or a file of one.")] = "simulated",
     seed: Annotated[int | None, typer.Option(help="Seed of all random draws; without it one is drawn.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Simulated time: an hour takes seconds.")] = False,
-    minutes: Annotated[float | None, typer.Option(help="Length of the task instead of the stage's.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Length of the task instead of the stage's; what comes before and after stays.")
+    ] = None,
     simulated_mouse: Annotated[
         str, typer.Option(help=f"Model mouse: {', '.join(kind.value for kind in MouseKind)}.")
     ] = MouseKind.PERFECT.value,
@@ -459,7 +461,8 @@ def check(
         bool,
         typer.Option(
             "--loopback",
-            help="Pulse the valve's line too and measure it by its echo. Unplug the valve first.",
+            help="Pulse the valve's line too, measured by its echo, and pay licks that come over a wire from "
+            "align_output. Unplug the valve first.",
         ),
     ] = False,
     yes: Annotated[
@@ -510,7 +513,8 @@ def _print_findings(config: RigConfig, found: Iterable[Finding]) -> None:
         out.print(f"{SIGNS[finding.verdict]}  {finding.name}: {finding.figure}.{remedy}", markup=False)
     n_failed = sum(finding.verdict is Verdict.FAIL for finding in findings)
     n_warned = sum(finding.verdict is Verdict.WARN for finding in findings)
-    out.print(f"{config.rig}: {len(findings)} findings, {n_failed} failed, {n_warned} to look at.", markup=False)
+    n = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+    out.print(f"{config.rig}: {n}, {n_failed} failed, {n_warned} to look at.", markup=False)
     if n_failed:
         raise typer.Exit(1)
 

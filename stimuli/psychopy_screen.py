@@ -162,6 +162,7 @@ class PsychopyScreen:
         self._window = self._opened(visual)
         handle = self._window.winHandle
         handle.set_vsync(self._pace is None)
+        handle.set_mouse_visible(False)  # full screen or not: the pointer would lie upon the stimulus
         handle.on_key_press = self._key
         handle.on_close = self._closed_by_hand
         self._canvas = Canvas(
@@ -484,12 +485,12 @@ def _visual() -> ModuleType:
             raise DeviceError(
                 device="screen",
                 what="PsychoPy is not installed",
-                remedy="install it with: pip install 'open-vision-rig[rig]'; rig run --screen headless needs none",
+                remedy="install it with: pip install 'open-vision-rig[rig]'; a headless screen needs none",
             ) from error
         raise DeviceError(
             device="screen",
             what=f"PsychoPy can't be loaded: {error}",
-            remedy="install the OpenGL libraries (Debian: libgl1, libglu1-mesa); rig run --screen headless needs none",
+            remedy="install the OpenGL libraries (Debian: libgl1, libglu1-mesa); a headless screen needs none",
         ) from error
     except Exception as error:
         if type(error).__name__ != "NoSuchDisplayException":
@@ -497,7 +498,7 @@ def _visual() -> ModuleType:
         raise DeviceError(
             device="screen",
             what=f"there is no display to open a window on (DISPLAY is {os.environ.get('DISPLAY') or 'not set'})",
-            remedy="run it from the rig's own desktop; rig run --screen headless needs none",
+            remedy="run it from the rig's own desktop; a headless screen needs none",
         ) from error
     return visual  # type: ignore[no-any-return]  # PsychoPy has no types
 

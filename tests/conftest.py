@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.display import VirtualDisplay, virtual_display
+from tests.telling import FIGURE, Tell
 
 _COMMON = {
     "deadline": None,
@@ -34,3 +35,19 @@ def display(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualDisplay
     """A virtual display for this process, the same to its end: a program can't change displays."""
     with virtual_display(tmp_path_factory.mktemp("display")) as started:
         yield started
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Tell:
+    """Tell a figure. What a worker of xdist prints is lost; what its reports carry is not."""
+    return lambda words: record_property(FIGURE, words.strip("\n"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests have told."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    told = [(report.nodeid, words) for report in reports for name, words in report.user_properties if name == FIGURE]
+    if told:
+        terminalreporter.section("figures")
+    for nodeid, words in told:
+        terminalreporter.write_line(f"{nodeid.partition('::')[2]}: {str(words).strip()}")

@@ -18,6 +18,7 @@ from hardware.arrays import AnyArray
 
 WIDTH_PX, HEIGHT_PX = 1920, 1200
 STARTS_WITHIN_S = 30.0
+FIRST_NUMBER = 1000
 XWD_FIELDS = 25
 """Words in the header of X's window dump, the format of the frame buffer's file; big-endian."""
 
@@ -49,12 +50,13 @@ class VirtualDisplay:
 
 @contextmanager
 def virtual_display(folder: Path) -> Iterator[VirtualDisplay]:
-    """Start a display under a number that is free, and name it in the environment of this process."""
+    """Start a display under a number of this process, and name it in the environment of this process."""
     program = shutil.which("Xvfb")
     if program is None:
         raise RuntimeError("Xvfb is not installed; `make test` installs it, or: apt-get install xvfb libgl1-mesa-dri")
     reader, writer = os.pipe()
-    command = [program, "-displayfd", str(writer), "-screen", "0", f"{WIDTH_PX}x{HEIGHT_PX}x24"]
+    number_of_its_own = f":{FIRST_NUMBER + os.getpid() % 30_000}"  # two that start at once may find the same one free
+    command = [program, number_of_its_own, "-displayfd", str(writer), "-screen", "0", f"{WIDTH_PX}x{HEIGHT_PX}x24"]
     server = subprocess.Popen([*command, "-fbdir", str(folder), "-nolisten", "tcp"], pass_fds=[writer])
     os.close(writer)
     before = os.environ.get("DISPLAY")

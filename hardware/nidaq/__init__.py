@@ -37,7 +37,8 @@ Rules
       twin whose time they step.
     * A device server that answers late all the time is named, since pulses and rewards would be; one stall is not.
     * Errors of the driver never pass as such: ``DeviceError`` says what, where and how to mend.
-    * Nothing that is recorded rests on the host's clock, only decisions with margins of milliseconds do.
+    * Ticks that were seen come from the card: licks, edges, what the echo confirms. When software starts a pulse, its
+      tick is an estimate until the echo's; the host's clock otherwise serves decisions with margins of milliseconds.
 
 Decisions
     * The counter counts 100 MHz. With 100 kHz two changes within one of its ticks could be stored as one time and
@@ -47,8 +48,9 @@ Decisions
       interrupt for each edge, and loses nothing.
     * Stream readers and writers, since ``task.read`` and ``task.write`` make five calls where these make one.
     * The card's path is armed only inside the window with margins of 20 ms before and 60 ms after; the software
-      path serves the margins by the lick's own ticks. So a late call can't pay a lick outside the window, and a
-      lick inside it is never lost to a call. The card alone can't do that and is refused.
+      path serves the margins by the lick's own ticks. So a lick inside
+      the window is never lost to a call, and one outside it is paid only if the reader is held up for more than 60 ms
+      while the card waits; a reader that has lately been slow does not have it wait. The card alone is refused.
     * Whether the card has fired is read back before anything else may start the counter and before a disarm counts.
     * A pulse is one finite pulse of a task that is stopped after each: the width can change only while it is stopped,
       and a finished task that was not stopped would not pulse again.

@@ -2,8 +2,8 @@
 
 Each call that causes an edge bounds the edge's host time: it lies between the call's begin and its return.
 The start of the counter is the first such pair, every frame pulse seen back is a further one. The estimate
-serves decisions with margins of milliseconds (when to arm, what has expired) and the unwrapping of the count;
-nothing that is recorded rests on it.
+serves decisions with margins of milliseconds (when to arm, what has expired), the unwrapping of the count, and the
+time of a pulse that software has started until its echo tells the exact one.
 """
 
 from __future__ import annotations

@@ -161,7 +161,6 @@ def assembled(
     train: RefreshTrain | None = None,
     on_step: Callable[[float], None] | None = None,
     twin: Twin | None = None,
-    pictures: PictureSource | None = None,
 ) -> Iterator[Loop]:
     """Open all devices and yield the loop of a session; close them in reverse.
 
@@ -173,8 +172,6 @@ def assembled(
         Replace a simulated rig's model mouse and the monitor's behaviour: tests.
     twin
         One that runs already, in place of a new one: tests.
-    pictures
-        Where a window's pictures come from, in place of the stage's image set: tests.
 
     Raises
     ------
@@ -246,7 +243,7 @@ def assembled(
             source = escape = WithEscape(source, who=plan.who)
             window = window_of(
                 config.screen,
-                frames=frames_of(config, pictures=pictures or shown_pictures.source),
+                frames=frames_of(config, pictures=shown_pictures.source),
                 clock=clock,
                 observer=see,
                 on_escape=escape.press,

@@ -136,7 +136,7 @@ def read_movie(path: Path) -> GreyFrames:
     try:
         frames: GreyFrames = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise StimulusError(f"{path}: is no array file (.npy) of frames ({error})") from error
+        raise StimulusError(f"{path}: is no array file (.npy); save frames x rows x columns with numpy.save") from error
     if frames.ndim != 3 or frames.dtype != np.uint8 or not frames.size:
         shape = " x ".join(str(n) for n in frames.shape)
         raise StimulusError(f"{path}: holds {frames.dtype} {shape} and must hold uint8 frames x rows x columns")

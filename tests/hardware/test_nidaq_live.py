@@ -63,7 +63,8 @@ def test_licks_and_frame_pulses_reach_the_loop_with_the_scopes_ticks(live: CardO
     edges: list[tuple[int, bool]] = []
     wait_for(lambda: (edges.extend((e.ticks, e.rising) for e in live.edges.read()), len(edges) >= 10)[1])
     assert edges == live.bench.scope("port0/line31")
-    falls = live.edges.read_frame_pulses().ticks.tolist()
+    falls: list[int] = []
+    wait_for(lambda: (falls.extend(live.edges.read_frame_pulses().ticks.tolist()), len(falls) >= 30)[1])
     assert falls == [ticks for ticks, level in live.bench.scope("port0/line2") if not level]
     assert len(falls) == 30
     wait_for(lambda: live.seen(Line.VSYNC_STIM) == live.bench.scope("port0/line2"))

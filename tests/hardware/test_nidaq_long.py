@@ -12,6 +12,7 @@ from hardware.arrays import AnyArray, IntArray
 from hardware.clock import TICKS_PER_S
 from hardware.lines import Line
 from tests.hardware.card_on_twin import CardOnTwin
+from tests.telling import Tell
 
 EDGES_PER_S = 1000
 STEP_S = 2.0
@@ -24,7 +25,7 @@ FLAT_MB = 5.0
 @pytest.mark.parametrize("hours", [0.2, pytest.param(8.0, marks=[pytest.mark.long, pytest.mark.xdist_group("others")])])
 @pytest.mark.timeout(3000)
 def test_hours_of_a_thousand_edges_a_second_come_whole_and_memory_stays(
-    rig: CardOnTwin, capsys: pytest.CaptureFixture[str], hours: float
+    rig: CardOnTwin, tell: Tell, hours: float
 ) -> None:
     """The line goes up and down on a clock of its own, so each edge's tick is known."""
     every_ticks = TICKS_PER_S // EDGES_PER_S
@@ -58,11 +59,10 @@ def test_hours_of_a_thousand_edges_a_second_come_whole_and_memory_stays(
             memory_mb.append(process.memory_info().rss / 1e6)
     took_s = time.perf_counter() - begun_s
     ran_s = now_s - start_s
-    with capsys.disabled():
-        print(
-            f"\n  {n:,} edges in {ran_s / 3600:.2f} h, at {ran_s / took_s:.0f} times real time: {wrong} wrong; "
-            f"memory {memory_mb[-1] - memory_mb[0]:+.1f} MB"
-        )
+    tell(
+        f"\n  {n:,} edges in {ran_s / 3600:.2f} h, at {ran_s / took_s:.0f} times real time: {wrong} wrong; "
+        f"memory {memory_mb[-1] - memory_mb[0]:+.1f} MB"
+    )
     assert wrong == 0
     assert n == (rig.bench.ticks(now_s) - first) // every_ticks + 1
     assert memory_mb[-1] - memory_mb[0] < FLAT_MB

@@ -56,7 +56,7 @@ def check(rig: str | Path) -> tuple[int, list[str]]:
     result = CliRunner().invoke(app, ["check", "--rig", str(rig)])
     assert "Traceback" not in result.output
     lines = [line for line in result.output.splitlines() if not line.startswith("✓")]
-    return result.exit_code, [line for line in lines if " findings, " not in line]
+    return result.exit_code, [line for line in lines if " failed, " not in line]
 
 
 def run(rig: str | Path, out: Path, *more: str, hiding: Path | None = None) -> tuple[int, str]:

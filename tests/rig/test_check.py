@@ -89,7 +89,7 @@ def test_a_card_without_driver_or_server_is_one_finding_with_its_remedy(twin_fil
     first, last = words.splitlines()
     assert first.startswith("✗ FAIL  card: the device server no longer answers")
     assert "check" in first.lower()
-    assert last.endswith("1 findings, 1 failed, 0 to look at.")
+    assert last.endswith("1 finding, 1 failed, 0 to look at.")
 
 
 def test_a_loop_back_wire_is_looked_for_on_cards_only() -> None:

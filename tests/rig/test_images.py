@@ -131,7 +131,7 @@ def test_photographs_are_prepared_into_a_set_of_ones_own(tmp_path: Path) -> None
 
 class Harmful:
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (Path, ("/tmp/harm",))
+        return (Path, ("harm",))
 
 
 def sources(folder: Path) -> dict[str, Path]:

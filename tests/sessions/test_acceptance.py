@@ -17,6 +17,7 @@ from stages.parameters import StageParameters
 from tests import builders
 from tests.acceptance import LEFT_OUT, RULES, Session, pays, pays_licks
 from tests.builders import rig_config, run, stage
+from tests.telling import Tell
 
 N_SESSIONS = 200
 TASK_MIN = 6.0
@@ -93,7 +94,7 @@ def test_all_published_rules_are_accounted_for() -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_sessions_keep_the_published_acceptance_rules(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sessions_keep_the_published_acceptance_rules(name: str, tell: Tell) -> None:
     rules = [rule for rule in RULES if rule.applies(builders.stage(name))]
     broken: list[str] = []
     met: Counter[str] = Counter()
@@ -104,7 +105,6 @@ def test_sessions_keep_the_published_acceptance_rules(name: str, capsys: pytest.
                 met[rule.name] += 1
                 if found is not None:
                     broken.append(f"{rule.name} ({rule.published}): {plan}: {found}")
-    with capsys.disabled():
-        print(f"\n  {name}: {sum(met.values())} cases of {len(rules)} rules")
+    tell(f"{name}: {sum(met.values())} cases of {len(rules)} rules")
     assert not broken, "\n".join([f"{len(broken)} broken", *broken[:20]])
     assert set(met) == {rule.name for rule in rules}, f"never met: {({rule.name for rule in rules}) - set(met)}"

@@ -31,6 +31,7 @@ from rig.session.control import Request, Running, ask, running_sessions
 from stages.events import AlarmRaised, DeviceFault, EndReason, Lick, Verb
 from tests.builders import GRATINGS
 from tests.hardware.card_on_twin import CALIBRATION, WIRES
+from tests.telling import Tell
 
 SOON_S = 60.0
 """For a process to come or go on a machine that is busy with other things."""
@@ -64,6 +65,10 @@ class RigRun:
     def log(self) -> SessionLog:
         (folder,) = self.out.iterdir()
         return read_session(folder)
+
+    def checked(self) -> None:
+        """Wait until the checks are over: the log has begun."""
+        wait(lambda: self._ended() or any(file.read_bytes() for file in self._logs()))
 
     def begun(self) -> None:
         """Wait until the session is some seconds old: its log has grown."""
@@ -124,6 +129,7 @@ def served(tmp_path: Path) -> Iterator[tuple[Twin, Path]]:
         for source, target in WIRES:
             twin.bench.wire(source, target)
         twin.bench.mouse("always", 1, twin.bench.now_s(), "PFI0", valve="PFI12")
+        twin.bench.spout(at_mouse=False)  # until the checks are over, which want a quiet lick line
         yield twin, file
 
 
@@ -144,11 +150,13 @@ def events(log: SessionLog, kind: type) -> list:
 
 
 def test_a_session_killed_in_mid_pulse_leaves_a_pulse_that_ends_on_time_to_the_tick(
-    tmp_path: Path, served: tuple[Twin, Path], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, served: tuple[Twin, Path], tell: Tell
 ) -> None:
     twin, file = served
     with rig_run(tmp_path, file) as run:
         running = run.session()
+        run.checked()
+        twin.bench.spout(at_mouse=True)
         run.begun()
         before = len(twin.bench.scope("ctr0"))
         reward(running, volume_ul=LONG_UL)
@@ -162,9 +170,8 @@ def test_a_session_killed_in_mid_pulse_leaves_a_pulse_that_ends_on_time_to_the_t
     assert twin.bench.host_s(rose) < killed_s < twin.bench.host_s(fell)
     open_s = calibration(file).open_time_s(LONG_UL)
     assert fell - rose == round(open_s * TICKS_PER_S)
-    with capsys.disabled():
-        into_s = killed_s - twin.bench.host_s(rose)
-        print(f"\n  killed {into_s * 1e3:.0f} ms into a pulse of {open_s * 1e3:.4f} ms, took {(fell - rose) / 1e5} ms")
+    into_s = killed_s - twin.bench.host_s(rose)
+    tell(f"killed {into_s * 1e3:.0f} ms into a pulse of {open_s * 1e3:.4f} ms, took {(fell - rose) / 1e5} ms")
 
     assert code == 1
     assert "the session's process ended with code -9; what it recorded is in" in said
@@ -240,9 +247,7 @@ def test_the_twin_of_a_session_that_was_killed_ends_with_it(tmp_path: Path) -> N
         wait(lambda: not psutil.pid_exists(twin.pid) or twin.status() == psutil.STATUS_ZOMBIE)
 
 
-def test_a_server_that_is_killed_is_named_within_a_second_and_ends_the_session(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_server_that_is_killed_is_named_within_a_second_and_ends_the_session(tmp_path: Path, tell: Tell) -> None:
     with rig_run(tmp_path, "twin") as run:
         running = run.session()
         run.begun()
@@ -253,8 +258,7 @@ def test_a_server_that_is_killed_is_named_within_a_second_and_ends_the_session(
     log = run.log()
     (fault,) = [fault for fault in events(log, DeviceFault) if fault.device == "card"]
     named_s = fault.time_s - (killed_s - log.started.host_zero_s)
-    with capsys.disabled():
-        print(f"\n  the server's death was named {named_s * 1e3:.0f} ms after it")
+    tell(f"the server's death was named {named_s * 1e3:.0f} ms after it")
     assert -0.1 < named_s <= NAMED_WITHIN_S, "a fault has the time of the flip before it was met"
     assert fault.what.startswith("the device server no longer answers")
     assert "card" in [alarm.alarm for alarm in events(log, AlarmRaised)]

@@ -47,6 +47,7 @@ from stages.events import (
 )
 from tests.builders import GRATINGS, plan, rig_config, stage
 from tests.hardware.card_on_twin import WIRES
+from tests.telling import Tell
 
 AT_S = 2.0
 """When a fault begins, after the first flip; the mouse has licked by then."""
@@ -351,10 +352,9 @@ def judge_the_end(broken: Broken, policy: str) -> None:
             assert fnmatchcase(ended.why, f"{broken.fault.device}: {broken.fault.says}")
 
 
-def judge(broken: Broken, policy: str, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def judge(broken: Broken, policy: str, tell: Tell, name: str) -> None:
     words = judge_what_is_seen(broken)
-    with capsys.disabled():
-        print(f"\n  {name}, {policy}: {words}")
+    tell(f"{name}, {policy}: {words}")
     judge_what_came_before(broken)
     judge_the_valve(broken)
     judge_the_end(broken, policy)
@@ -362,10 +362,10 @@ def judge(broken: Broken, policy: str, capsys: pytest.CaptureFixture[str], name:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_in_mid_session_is_seen_within_a_second_and_does_as_the_rig_says(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    tmp_path: Path, tell: Tell, name: str
 ) -> None:
     policy = SHIPPED[FAULTS[name].device].value
-    judge(Broken(tmp_path / "session", FAULTS[name], policy=policy), policy, capsys, name)
+    judge(Broken(tmp_path / "session", FAULTS[name], policy=policy), policy, tell, name)
 
 
 EVERY = [(name, policy) for name in FAULTS for policy in ("continue", "pause", "stop", "stop_now")]
@@ -375,10 +375,8 @@ EVERY = [(name, policy) for name in FAULTS for policy in ("continue", "pause", "
 @pytest.mark.parametrize(
     ("name", "policy"), [(name, policy) for name, policy in EVERY if policy != SHIPPED[FAULTS[name].device].value]
 )
-def test_a_fault_in_mid_session_follows_every_other_policy(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, policy: str
-) -> None:
-    judge(Broken(tmp_path / "session", FAULTS[name], policy=policy), policy, capsys, name)
+def test_a_fault_in_mid_session_follows_every_other_policy(tmp_path: Path, tell: Tell, name: str, policy: str) -> None:
+    judge(Broken(tmp_path / "session", FAULTS[name], policy=policy), policy, tell, name)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -429,9 +427,7 @@ def break_at_start(twin: Twin, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in FAULTS if name not in REFUSED])
-def test_a_fault_that_only_a_session_can_tell_is_seen_in_it_as_soon(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_a_fault_that_only_a_session_can_tell_is_seen_in_it_as_soon(tmp_path: Path, tell: Tell, name: str) -> None:
     policy = SHIPPED[FAULTS[name].device].value
     broken = Broken(tmp_path / "session", FAULTS[name], policy=policy, at_s=0.0)
-    judge(broken, policy, capsys, f"{name} from the first flip")
+    judge(broken, policy, tell, f"{name} from the first flip")

@@ -48,6 +48,7 @@ from stages.task import Task, stimuli_of
 from stimuli.spec import identity
 from tests.acceptance import truncated_mean_s
 from tests.builders import GRATINGS, IMAGES, rig_config, run, stage
+from tests.telling import Tell
 
 HZ = 60
 STATIC = "TRAINING_1_gratings"
@@ -173,10 +174,9 @@ def with_aborts(name: str) -> list[Driven]:
 
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Any:
+def say(tell: Tell) -> Any:
     def said(text: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {text}")
+        tell(f"{text}")
 
     return said
 

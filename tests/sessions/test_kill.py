@@ -21,6 +21,7 @@ from rig.log.reader import read_session
 from rig.log.replay import replay
 from rig.records.products import summarise
 from tests.sessions.killed_session import ENTRIES, FLIPS, SESSION, seen
+from tests.telling import Tell
 
 ALLOWED_LOSS_S = 0.050
 STARTS_WITHIN_S = 60.0
@@ -95,9 +96,7 @@ def losses_s(killed: Killed) -> tuple[float, float]:
     ],
 )
 @pytest.mark.timeout(900)
-def test_kill_9_at_any_moment_loses_at_most_50_ms(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], n_kills: int, sync_s: float
-) -> None:
+def test_kill_9_at_any_moment_loses_at_most_50_ms(tmp_path: Path, tell: Tell, n_kills: int, sync_s: float) -> None:
     after_s = np.random.default_rng(n_kills).uniform(1.0, 4.0, n_kills)
     with ThreadPoolExecutor(max_workers=2) as two:
         kills = [
@@ -107,11 +106,9 @@ def test_kill_9_at_any_moment_loses_at_most_50_ms(
         all_killed = [kill.result() for kill in kills]
     losses_ms = np.array([losses_s(killed) for killed in all_killed]) * 1000
     n_flips = sum(len(killed.flips_s) for killed in all_killed)
-    with capsys.disabled():
-        entries, flips = losses_ms.max(axis=0)
-        print(
-            f"\n  {n_kills} kills (syncs {sync_s:g} s slower), {n_flips} flips: at worst {entries:.1f} ms of events",
-            end="",
-        )
-        print(f" and {flips:.1f} ms of flips lost (median {np.median(losses_ms[:, 1]):.1f} ms of flips)")
+    entries, flips = losses_ms.max(axis=0)
+    tell(
+        f"{n_kills} kills (syncs {sync_s:g} s slower), {n_flips} flips: at worst {entries:.1f} ms of events "
+        f"and {flips:.1f} ms of flips lost (median {np.median(losses_ms[:, 1]):.1f} ms of flips)"
+    )
     assert (losses_ms <= ALLOWED_LOSS_S * 1000).all(), losses_ms.round(1).tolist()

@@ -8,6 +8,7 @@ import pytest
 from rig.mouse_quantiles import COMPARISONS, O6_DISENGAGED, Comparison, inside, medians, simulated
 from stages.draws import geometric_probabilities
 from tests.builders import stage
+from tests.telling import Tell
 
 N_SESSIONS = 10
 WIDER = {
@@ -29,11 +30,10 @@ def of_model(comparison: Comparison, n_sessions: int) -> dict[str, float]:
     "comparison",
     [pytest.param(c, marks=() if c.name == "O1" else pytest.mark.slow, id=c.name) for c in COMPARISONS],
 )
-def test_medians_of_sessions_lie_among_real_ones(comparison: Comparison, capsys: pytest.CaptureFixture[str]) -> None:
+def test_medians_of_sessions_lie_among_real_ones(comparison: Comparison, tell: Tell) -> None:
     model = of_model(comparison, N_SESSIONS)
     held = {name: inside(model[name], real) for name, real in comparison.real.items()}
-    with capsys.disabled():
-        print(f"\n{comparison.name}: " + ", ".join(f"{name} {model[name]:.3g}" for name in held))
+    tell(f"{comparison.name}: " + ", ".join(f"{name} {model[name]:.3g}" for name in held))
     wider = WIDER.get(comparison.name, set())
     assert {name: where for name, where in held.items() if where != "IQR" and name not in wider} == {}
     assert {name for name, where in held.items() if where == "out"} == set()

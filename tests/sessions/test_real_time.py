@@ -16,19 +16,22 @@ from rig.records.folds import Folds
 from rig.session.assemble import assembled
 from rig.session.realtime import real_time
 from tests.builders import GRATINGS, IMAGES, plan, rig_config, stage
+from tests.telling import Tell
+
+LONG = [pytest.mark.long, pytest.mark.xdist_group("headless")]
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "minutes"),
     [
         (IMAGES, MouseKind.PERFECT, 0.2),
-        pytest.param(IMAGES, MouseKind.PERFECT, 4.0, marks=pytest.mark.slow),
-        pytest.param(GRATINGS, MouseKind.ALWAYS, 4.0, marks=pytest.mark.slow),
+        pytest.param(IMAGES, MouseKind.PERFECT, 4.0, marks=LONG),
+        pytest.param(GRATINGS, MouseKind.ALWAYS, 4.0, marks=LONG),
     ],
 )
 @pytest.mark.timeout(600)
 def test_a_session_in_real_time_is_replayed_to_the_same_bytes_and_tables(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, kind: MouseKind, minutes: float
+    tmp_path: Path, tell: Tell, name: str, kind: MouseKind, minutes: float
 ) -> None:
     steps_s: list[float] = []
     live = Folds()
@@ -53,8 +56,7 @@ def test_a_session_in_real_time_is_replayed_to_the_same_bytes_and_tables(
     ticks = recorded.edges()["ticks"].astype(np.int64)
     assert (np.diff(ticks) >= 0).all()
     steps_us = np.quantile(np.array(steps_s) * 1e6, [0.5, 0.99, 0.999])
-    with capsys.disabled():
-        print(
-            f"\n  {name}, {minutes:g} min in real time: step p50 {steps_us[0]:.0f} us, p99 {steps_us[1]:.0f} us, "
-            f"p99.9 {steps_us[2]:.0f} us; {int((flips['n_missed'] > 0).sum())} late of {len(flips)} flips"
-        )
+    tell(
+        f"\n  {name}, {minutes:g} min in real time: step p50 {steps_us[0]:.0f} us, p99 {steps_us[1]:.0f} us, "
+        f"p99.9 {steps_us[2]:.0f} us; {int((flips['n_missed'] > 0).sum())} late of {len(flips)} flips"
+    )

@@ -56,6 +56,7 @@ from stages.task import Task, stimuli_of
 from stages.trial import LEGAL, IllegalOccurrence, Occurrence, Phase, TrialState
 from stimuli.headless import BLOCK_REFRESHES, Behaviour, RefreshTrain
 from tests.builders import GRATINGS, IMAGES, Ran, command, rig_config, run, stage
+from tests.telling import Tell
 
 RIG = rig_config(behaviour="perfect", card={"kind": "simulated", "drift_ppm": 0})
 CYCLE, HZ = 45, 60
@@ -351,15 +352,14 @@ def _licking_at_times(seed: int) -> Ran:
 
 
 def test_a_mouse_that_never_licks_sees_the_share_of_omissions_that_the_rule_predicts(
-    capsys: pytest.CaptureFixture[str],
+    tell: Tell,
 ) -> None:
     runs = [hour(MouseKind.NEVER, seed) for seed in (1, 2, 3)]
     n_omitted = sum(len(ran.all(FlashOmitted)) for ran in runs)
     n = sum(len(ran.all(FlashPlanned)) for ran in runs)
     parameters = stage(IMAGES)
     expected = share_without_aborts(parameters.change, probability=parameters.omission_probability)
-    with capsys.disabled():
-        print(f"\n  {n_omitted} of {n} flashes omitted: {n_omitted / n:.2%} (expected {expected:.2%})")
+    tell(f"{n_omitted} of {n} flashes omitted: {n_omitted / n:.2%} (expected {expected:.2%})")
     low, high = binom.interval(0.99, n, expected)
     assert low <= n_omitted <= high
 
@@ -458,14 +458,13 @@ def test_gratings_change_to_the_other_group_and_one_in_eight_trials_is_a_catch_t
     assert low <= sum(event.catch for event in trials) <= high
 
 
-def test_change_flashes_follow_the_renormalised_geometric(capsys: pytest.CaptureFixture[str]) -> None:
+def test_change_flashes_follow_the_renormalised_geometric(tell: Tell) -> None:
     drawn = Counter(event.change_after for seed in (1, 2, 3) for event in hour(MouseKind.NEVER, seed).all(TrialStarted))
     assert set(drawn) == set(range(4, 12))
     weights = 0.3 * 0.7 ** np.arange(8)
     n = sum(drawn.values())
     found = chisquare([drawn[k] for k in range(4, 12)], n * weights / weights.sum())
-    with capsys.disabled():
-        print(f"\n  {n} change flashes against the renormalised geometric: p = {found.pvalue:.2f}")
+    tell(f"{n} change flashes against the renormalised geometric: p = {found.pvalue:.2f}")
     assert found.pvalue > 0.01
 
 

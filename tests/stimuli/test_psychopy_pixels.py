@@ -75,6 +75,17 @@ def test_gray_is_127(display: VirtualDisplay, tmp_path: Path) -> None:
         assert (window.show(0) == GRAY).all()
 
 
+def test_the_mouse_pointer_does_not_lie_upon_the_stimulus(display: VirtualDisplay, tmp_path: Path) -> None:
+    """It rests in the display's middle, and shows as soon as any window has asked for one."""
+    with opened(display, frames(SMALL), [Gray()], folder=tmp_path) as window:
+        window.screen._window.winHandle.set_mouse_visible(True)
+        window.flip(0)
+        assert (window.show(0) != GRAY).any()
+    with opened(display, frames(SMALL), [Gray()], folder=tmp_path) as window:
+        window.flip(0)
+        assert (window.show(0) == GRAY).all()
+
+
 @pytest.mark.parametrize("grating", GRATINGS, ids=label)
 def test_a_grating_has_its_frequency_orientation_and_phase_before_the_warp(
     grating: Grating, display: VirtualDisplay, tmp_path: Path

@@ -85,7 +85,7 @@ def test_without_psychopy_a_sentence_says_how_to_install_it(tmp_path: Path) -> N
     said, _ = open_one("without psychopy", tmp_path)
     assert said["error"] == (
         "screen: PsychoPy is not installed. "
-        "Install it with: pip install 'open-vision-rig[rig]'; rig run --screen headless needs none."
+        "Install it with: pip install 'open-vision-rig[rig]'; a headless screen needs none."
     )
 
 
@@ -102,7 +102,7 @@ def test_without_a_display_a_sentence_says_where_to_run_it(name: str | None, tmp
     told = f"DISPLAY is {name or 'not set'}"
     assert said["error"] == (
         f"screen: there is no display to open a window on ({told}). "
-        "Run it from the rig's own desktop; rig run --screen headless needs none."
+        "Run it from the rig's own desktop; a headless screen needs none."
     )
 
 

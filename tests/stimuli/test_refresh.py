@@ -14,6 +14,7 @@ from stages.events import BlockEnded, BlockKind, FlashPlanned, FlashShown
 from stimuli.refresh import RefreshTracker
 from tests.builders import GRATINGS, run, stage
 from tests.stimuli.recorded import flip_times_s, intervals_ms, recorded_train, true_refreshes
+from tests.telling import Tell
 
 HOUR = 60 * 60 * 60
 """Refreshes of an hour at 60 Hz."""
@@ -85,7 +86,7 @@ def test_one_late_time_stamp_does_not_shift_the_count() -> None:
     assert np.array_equal(tracked(times_s), np.arange(5000))
 
 
-def test_the_recorded_cadence_is_tracked_without_a_repeat(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_recorded_cadence_is_tracked_without_a_repeat(tell: Tell) -> None:
     times_s, true = flip_times_s(), true_refreshes()
     assert len(intervals_ms()) == 270_071
     refresh = tracked(times_s)
@@ -97,18 +98,17 @@ def test_the_recorded_cadence_is_tracked_without_a_repeat(capsys: pytest.Capture
     }
     by_division = {name: np.rint(times_s / period_s) for name, period_s in naive.items()}
     repeats = {name: int((np.diff(index) < 1).sum()) for name, index in by_division.items()}
-    with capsys.disabled():
-        print(f"\n  recorded cadence, {len(times_s)} flips: tracked index repeats {n_repeats}", end="")
-        print(f", differs from the true refreshes at {int((refresh != true).sum())} flips")
-        for name, n in repeats.items():
-            print(f"  round((t - t0) / period) with {name} repeats {n}")
+    n_off = int((refresh != true).sum())
+    tell(f"{len(times_s)} flips: tracked index repeats {n_repeats}, differs from the true refreshes at {n_off} flips")
+    for name, n in repeats.items():
+        tell(f"  round((t - t0) / period) with {name} repeats {n}")
     assert n_repeats == 0
     assert np.array_equal(refresh, true)
     assert list(repeats.values()) == [43, 122, 0]
 
 
 def test_the_flashed_task_on_the_recorded_cadence_is_off_in_at_most_two_flashes(
-    capsys: pytest.CaptureFixture[str],
+    tell: Tell,
 ) -> None:
     true = true_refreshes()  # before the session: skips where there is no recording
     parameters = stage(GRATINGS, task_duration_min=60, gray_before_s=300, gray_after_s=300)
@@ -129,11 +129,10 @@ def test_the_flashed_task_on_the_recorded_cadence_is_off_in_at_most_two_flashes(
     off_the_beat = np.diff(true[onsets], append=true[onsets[-1]] + CYCLE) != CYCLE
     off = late | long_or_short | off_the_beat
     assert len(onsets) == len(ran.all(FlashPlanned)) >= 4790
-    with capsys.disabled():
-        print(
-            f"\n  {len(onsets)} flashes on the recorded cadence: {int(off.sum())} off "
-            f"({int(late.sum())} late, {int(long_or_short.sum())} not {ON} refreshes long, "
-            f"{int(off_the_beat.sum())} not {CYCLE} from onset to onset), {off.mean():.2%}; "
-            f"camstim on the same monitor {CAMSTIM_OFF:.1%}"
-        )
+    tell(
+        f"\n  {len(onsets)} flashes on the recorded cadence: {int(off.sum())} off "
+        f"({int(late.sum())} late, {int(long_or_short.sum())} not {ON} refreshes long, "
+        f"{int(off_the_beat.sum())} not {CYCLE} from onset to onset), {off.mean():.2%}; "
+        f"camstim on the same monitor {CAMSTIM_OFF:.1%}"
+    )
     assert off.sum() <= 2
