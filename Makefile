@@ -22,6 +22,7 @@ PEER_SESSION := .peer-session
 PEER_NWB := .peer-nwb
 PEER_KILLED := .peer-killed
 PEER_CAMSTIM := .peer-camstim
+PEER_IMPORTED := .peer-imported
 
 # What windows need besides Python's libraries, for tests on a display that nobody looks at.
 WINDOW_PACKAGES := xvfb libgl1 libglu1-mesa libgl1-mesa-dri
@@ -69,6 +70,10 @@ peers-test: $(DEV) $(NPC) $(ALLEN) ## Have other people's readers read our files
 	rm -rf $(PEER_CAMSTIM)
 	$(BIN)/python -m tests.peers.camstim_sessions $(PEER_CAMSTIM)
 	$(ALLEN_VENV)/bin/python tests/peers/allensdk_classifies.py $(PEER_CAMSTIM)
+	rm -rf $(PEER_IMPORTED)
+	$(BIN)/python -m tests.peers.imported_session $(PEER_IMPORTED)
+	$(BIN)/python -m tests.peers.inspector_accepts $(PEER_IMPORTED)
+	$(ALLEN_VENV)/bin/python tests/peers/allensdk_reads_both.py $(PEER_IMPORTED)
 	rm -rf $(PEER_KILLED)
 	$(BIN)/python -m tests.peers.killed_sessions $(PEER_KILLED)
 	$(BIN)/python -m tests.peers.inspector_accepts $(PEER_KILLED)
@@ -80,7 +85,7 @@ figures: $(RUNTIME) ## Draw the README's figures anew, from the configuration.
 	cp build/preview/contact_sheet.png stimuli/contact_sheet.png
 
 clean: ## Remove .venv, caches, builds and the demo's sessions.
-	rm -rf $(VENV) $(NPC_VENV) $(ALLEN_VENV) $(PEER_SESSION) $(PEER_NWB) $(PEER_KILLED) $(PEER_CAMSTIM) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(NPC_VENV) $(ALLEN_VENV) $(PEER_SESSION) $(PEER_NWB) $(PEER_KILLED) $(PEER_CAMSTIM) $(PEER_IMPORTED) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf $(DEMO_DIR)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -28,7 +28,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from hardware.events import Finding, Verdict
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
-from rig.commands_records import add_recover, export_commands
+from rig.commands_records import add_recover, export_commands, import_commands
 from rig.config.files import image_names, load_any, load_rig, load_stage, shipped
 from rig.config.load import ConfigError, Problem, nearest
 from rig.config.pictures import import_images, import_movie, listed, listed_movies, pictures_of
@@ -716,4 +716,5 @@ def _running_ids() -> set[str]:
 
 
 app.add_typer(export_commands(out=out, sentences=_sentences, running=_running_ids), name="export")
+app.add_typer(import_commands(out=out, sentences=_sentences), name="import")
 add_recover(app, out=out, sentences=_sentences, running=_running_ids)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from rich.console import Console
@@ -14,7 +15,9 @@ from rich.console import Console
 from rig.log.reader import SessionLog, read_session
 from rig.records.monitor_delay import DelayOrigin, MonitorDelay
 from rig.records.nwb import NwbError
+from rig.records.products import SUMMARY_TEXT, write_products
 from rig.records.recover import QUIET_S, recover_all
+from rig.session.assemble import folder_name
 
 SessionFolder = Annotated[Path, typer.Argument(help="The session's folder.", show_default=False)]
 
@@ -94,6 +97,43 @@ def export_commands(
             out.print(str(export_camstim(over(session), path=out_file)), markup=False)
 
     return export
+
+
+def import_commands(*, out: Console, sentences: Callable[[], AbstractContextManager[None]]) -> typer.Typer:
+    """Return the commands of ``rig import``; what it is handed is as in ``export_commands``."""
+    imports = typer.Typer(help="Make a session of what another program recorded.", no_args_is_help=True)
+
+    @imports.callback()
+    def _group() -> None:
+        """Make a session of what another program recorded, so that old and new ones go through the same tables."""
+
+    @imports.command("camstim")
+    def camstim(
+        file: Annotated[Path, typer.Argument(help="camstim's pickle, .pkl or .pkl.gz.", show_default=False)],
+        out_dir: Annotated[Path, typer.Option("--out", help="Where the session's folder is made.")] = Path("sessions"),
+    ) -> None:
+        """Make a session of camstim's pickle, with its products: what camstim did, not what we would have.
+
+        Sessions with flashed natural images only. Example: rig import camstim 190620_457841.pkl
+        """
+        from rig.records.camstim.importing import import_camstim  # noqa: PLC0415 - no other command needs it
+        from rig.records.camstim.reader import read_camstim  # noqa: PLC0415
+
+        with sentences():
+            recording = read_camstim(file)
+            about = recording.about
+            name = folder_name(
+                now=about.started_at.astimezone(),
+                mouse=recording.mouse,
+                stage=recording.stage,
+                session_id=UUID(about.session_id),
+            )
+            log = import_camstim(recording, out_dir / name)
+            write_products(log)
+            out.print((log.folder / SUMMARY_TEXT).read_text(encoding="utf-8").rstrip(), markup=False)
+            out.print(f"Folder: {log.folder}", markup=False)
+
+    return imports
 
 
 def add_recover(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rig.log.reader import SessionLog
-from rig.log.schema import KINDS, Entry, Kind, encode
+from rig.log.schema import KINDS, Entry, Kind, LogError, encode
 from stages.events import EndReason, InputEvent, SessionEnded
 from stages.task import At, Task
 
@@ -33,7 +33,17 @@ def replay(log: SessionLog, task: Task | None = None) -> ReplayResult:
 
     A log that was torn or crashed is replayed as far as both its events and its flips reach; the end that
     ``rig recover`` gave it was nobody's decision.
+
+    Raises
+    ------
+    LogError
+        Another program ran the session.
     """
+    if log.started.imported_from is not None:
+        raise LogError(
+            f"{log.folder}: was imported from {log.started.imported_from}, whose decisions are not this program's; "
+            f"compare them with: rig replay --camstim FILE"
+        )
     task = task or Task.of(log.started)
     inputs: dict[int, list[InputEvent]] = {}
     recorded: list[tuple[int, bytes]] = []

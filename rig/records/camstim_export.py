@@ -1,8 +1,8 @@
 """A session as the pickle that camstim would have left, for processing that reads those (TASK_FACTS 6).
 
-Frames are flips. Times in trials are session time. Only plain values are in it, so that any numpy can open it. What
-camstim has no word for stays out: free rewards are in ``reward_times`` and in no trial, and trials that were cut short
-are left out, as everywhere where AllenSDK reads.
+Frames are flips. Times in trials are session time. All but a movie's frames are plain values, and any numpy can open
+it. What camstim has no word for stays out: free rewards are in ``reward_times`` and in no trial; trials that were cut
+short are left out, as everywhere where AllenSDK reads, and so is a movie of which a picture was never shown.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from rig.records.nwb.tables import is_whole
 from rig.records.trials import TrialRow
 from stages.events import (
     Aborted,
+    BlockKind,
+    BlockStarted,
     Lick,
     Outcome,
     RewardArmed,
@@ -40,6 +42,8 @@ from stimuli.spec import Grating, NaturalImage, NaturalMovie, Stimulus, identity
 FILE = "session.pkl"
 PROTOCOL = 3
 """What every Python 3 reads."""
+NUMPY_NOW_AND_THEN = b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
+"""Where arrays come from: numpy 2 knows the name that numpy 1, and so AllenSDK, looks for."""
 
 
 def export_camstim(log: SessionLog, *, path: Path | None = None) -> Path:
@@ -58,7 +62,7 @@ def export_camstim(log: SessionLog, *, path: Path | None = None) -> Path:
     if not len(log.flips):
         raise CamstimError(f"{log.folder}: not one flip reached the disk; there is nothing to make a file of")
     refuse_contradictions(log)
-    data = pickle.dumps(camstim_data(log), protocol=PROTOCOL)
+    data = pickle.dumps(camstim_data(log), protocol=PROTOCOL).replace(*NUMPY_NOW_AND_THEN)
     partial = path.with_name("partial." + path.name)
     try:
         with partial.open("wb") as file:
@@ -293,25 +297,27 @@ def _omitted(log: SessionLog) -> list[int]:
 
 
 def _movie(log: SessionLog) -> dict[str, Any] | None:
-    """Return the closing movie, if it was shown."""
+    """Return what came after the task, gray and then the movie, if every picture of the movie was shown."""
     movie = next((stimulus for stimulus in log.started.stimuli if isinstance(stimulus, NaturalMovie)), None)
-    frames = log.flips["movie_frame"]
-    shown = np.flatnonzero(frames >= 0)
-    if movie is None or not len(shown):
+    pictures = log.flips["movie_frame"].astype(np.int32)
+    begins = np.flatnonzero((pictures >= 0) & (np.diff(pictures, prepend=np.int32(-1)) != 0))
+    if movie is None or not np.array_equal(pictures[begins], np.tile(np.arange(movie.n_frames), movie.n_repeats)):
         return None
-    first, last = int(shown[0]), int(shown[-1]) + 1
-    per_frame = movie.refreshes_per_frame
+    started = [(entry.flip, entry.event.block) for entry in log.entries if isinstance(entry.event, BlockStarted)]
+    shown, last = int(begins[0]), int(np.flatnonzero(pictures >= 0)[-1])
+    first = next((flip for flip, block in started if block is BlockKind.GRAY_AFTER), shown)
+    ends = np.append(begins[1:] - 1, last)
     return {
         "name": "fingerprint",
         "starting_frame": first,
-        "ending_frame": last,
-        "frame_indices": list(range(first, last)),
+        "ending_frame": last + 1,
+        "frame_indices": list(range(first, last + 1)),
         "static_stimulus": {
-            "frame_list": frames[first:last].tolist(),
-            "sweep_frames": [(i * per_frame, (i + 1) * per_frame - 1) for i in range(movie.n_frames)],
+            "frame_list": pictures[first : last + 1],  # readers compare the whole of it with -1
+            "sweep_frames": list(zip((begins - shown).tolist(), (ends - shown).tolist(), strict=True)),
             "runs": movie.n_repeats,
             "fps": log.started.refresh_hz,
-            "frame_length": per_frame / log.started.refresh_hz,
+            "frame_length": movie.refreshes_per_frame / log.started.refresh_hz,
             "movie_path": f"{movie.name}.npy",
         },
     }

@@ -21,8 +21,10 @@ from allensdk.brain_observatory.behavior.data_objects.rewards import Rewards  # 
 from allensdk.brain_observatory.behavior.data_objects.running_speed.running_speed import (  # noqa: E402
     RunningSpeed,
 )
+from allensdk.brain_observatory.behavior.data_objects.stimuli.presentations import Presentations  # noqa: E402
 from allensdk.brain_observatory.behavior.data_objects.task_parameters import TaskParameters  # noqa: E402
 from allensdk.brain_observatory.behavior.data_objects.trials.trials import Trials  # noqa: E402
+from allensdk_reads_both import as_at_home  # noqa: E402
 
 OUTCOMES = ("hit", "miss", "false_alarm", "correct_reject", "aborted", "auto_rewarded")
 SUMS_S = 1e-6
@@ -39,9 +41,8 @@ def compare(name: str, path: Path, expected: dict[str, Any]) -> Counter:
     display = StimulusTimestamps.from_stimulus_file(stimulus_file=file, monitor_delay=expected["delay_s"])
     licks = Licks.from_stimulus_file(stimulus_file=file, stimulus_timestamps=clock)
     rewards = Rewards.from_stimulus_file(stimulus_file=file, stimulus_timestamps=clock)
-    trials = Trials.from_stimulus_file(
-        stimulus_file=file, stimulus_timestamps=display, licks=licks, rewards=rewards
-    ).data
+    data = Trials.from_stimulus_file(stimulus_file=file, stimulus_timestamps=display, licks=licks, rewards=rewards)
+    trials = data.data
     rows = expected["trials"]
     if len(trials) != len(rows):
         fail(f"{name}: {len(trials)} trials read, {len(rows)} in our table")
@@ -76,10 +77,33 @@ def compare(name: str, path: Path, expected: dict[str, Any]) -> Counter:
     if licks.value["frame"].tolist() != [flip for _, flip in expected["licks"]]:
         fail(f"{name}: licks are on other frames")
     RunningSpeed.from_stimulus_file(behavior_stimulus_file=file)
+    compare_presentations(name, file, display, trials=data, expected=expected)
     task = TaskParameters.from_stimulus_file(stimulus_file=file)
     if task.session_type != expected["stage"]:
         fail(f"{name}: session type {task.session_type}, ours {expected['stage']}")
     return found
+
+
+def compare_presentations(name: str, file: Any, display: Any, *, trials: Any, expected: dict[str, Any]) -> None:
+    """Compare the flashes that AllenSDK finds; a sham change of a static stimulus is no row of its."""
+    if "images" in file.data["items"]["behavior"]["stimuli"]:
+        as_at_home(file)
+    else:
+        Presentations._add_is_image_novel = staticmethod(lambda **_: None)
+    shown = Presentations.from_stimulus_file(
+        stimulus_file=file, stimulus_timestamps=display, behavior_session_id=0, trials=trials
+    ).value
+    shown = shown[shown["image_name"].notna()]
+    is_static = "flashed" not in expected["stage"] and "gratings" in expected["stage"]
+    rows = [
+        row for row in expected["presentations"] if row["block"] == "task" and not (is_static and row["is_sham_change"])
+    ]
+    if len(shown) != len(rows):
+        fail(f"{name}: {len(shown)} presentations read, {len(rows)} in our table")
+    for (index, flash), row in zip(shown.iterrows(), rows, strict=True):
+        read = flash["image_name"], int(flash["start_frame"]), bool(flash["omitted"])
+        if read != (row["stimulus"], row["start_flip"], row["omitted"]):
+            fail(f"{name}: presentation {index} is {read} to AllenSDK, {row} to us")
 
 
 def main(folder: Path) -> None:
@@ -89,7 +113,7 @@ def main(folder: Path) -> None:
         expected = json.loads((path.parent / "expected.json").read_text(encoding="utf-8"))
         total += compare(path.parent.name, path, expected)
     told = ", ".join(f"{n} {outcome}" for outcome, n in sorted(total.items()))
-    print(f"AllenSDK's classifier agrees on every trial of {len(paths)} camstim pickles: {told}.")
+    print(f"AllenSDK's classifier agrees on every trial and flash of {len(paths)} camstim pickles: {told}.")
 
 
 if __name__ == "__main__":

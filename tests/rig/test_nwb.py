@@ -108,8 +108,8 @@ def test_blocks_follow_each_other_and_movie_frames_are_rows(exported: Path) -> N
     with NWBHDF5IO(exported, "r") as io:
         tables = {name: table.to_dataframe() for name, table in io.read().intervals.items() if name != "trials"}
 
-    assert set(tables) == {"images_A_presentations", "spontaneous_presentations", "natural_movie_one_presentations"}
-    movie = tables["natural_movie_one_presentations"]
+    assert set(tables) == {"images_A_presentations", "spontaneous_presentations", "standin_movie_one_presentations"}
+    movie = tables["standin_movie_one_presentations"]
     assert len(movie) == MOVIE["n_frames"] * MOVIE["n_repeats"]
     assert movie["movie_frame_index"].tolist() == list(range(30)) * 2
     assert movie["movie_repeat"].tolist() == [0] * 30 + [1] * 30
@@ -216,7 +216,7 @@ def test_the_delay_is_in_change_times_and_presentations_and_nowhere_else(log: Se
 
     by_s = 0.0355 - nominal_delay(log.started.rig_parameters).delay_s
     assert origin == ("measured", 0.0355, 0.0004)
-    for name in ("images_A", "spontaneous", "natural_movie_one"):
+    for name in ("images_A", "spontaneous", "standin_movie_one"):
         assert moved.pop(f"intervals/{name}_presentations/start_time") == pytest.approx(by_s)
         assert moved.pop(f"intervals/{name}_presentations/stop_time") == pytest.approx(by_s)
     assert moved.pop("intervals/trials/change_time") == pytest.approx(by_s)

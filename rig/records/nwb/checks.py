@@ -66,6 +66,14 @@ def refuse_contradictions(log: SessionLog) -> list[str]:
     return [*_odd_licks(log), *_odd_voltages(log), *_water_unknown(log)]
 
 
+def stand_ins(log: SessionLog) -> Iterator[str]:
+    """Yield a sentence for each set of pictures, or movie, that was shown in another's place."""
+    for shown in (log.started.images, log.started.movie):
+        if shown is not None and shown.stands_for:
+            pairs = ", ".join(f"{name} for {published}" for name, published in shown.stands_for.items())
+            yield f"stand-ins were shown in the published pictures' place: {pairs}"
+
+
 def _flips_in_seconds(log: SessionLog) -> Iterator[str]:
     times_s = log.flips["time_s"]
     if len(times_s) < 3:

@@ -22,7 +22,7 @@ from rig.records.folds import Folds
 from rig.records.monitor_delay import MonitorDelay, nominal_delay
 from rig.records.nwb import FILE, NwbError, sections
 from rig.records.nwb.about import About
-from rig.records.nwb.checks import refuse_contradictions
+from rig.records.nwb.checks import refuse_contradictions, stand_ins
 from rig.records.nwb.running import running_of
 from rig.records.nwb.sections import StimulusTemplates
 from rig.records.nwb.tables import stimulus_set, tables_of
@@ -72,7 +72,7 @@ def export_nwb(
     path = path or log.folder / FILE
     if not len(log.flips):
         raise NwbError(f"{log.folder}: not one flip reached the disk; there is nothing to make a file of")
-    flags = [*refuse_contradictions(log), *sections.failed_checks(log)]
+    flags = [*refuse_contradictions(log), *sections.failed_checks(log), *stand_ins(log)]
     if about.age_days is None:
         flags.append("the mouse's age is not known; the file says 0 days")
     if delay.spread_s is None:
