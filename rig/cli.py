@@ -715,6 +715,6 @@ def _running_ids() -> set[str]:
     return {session.session_id for session in running_sessions(_runtime_dir())}
 
 
-app.add_typer(export_commands(out=out, sentences=_sentences, running=_running_ids), name="export")
+app.add_typer(export_commands(out=out, sentences=_sentences, running=_running_ids, library=_library), name="export")
 app.add_typer(import_commands(out=out, sentences=_sentences), name="import")
 add_recover(app, out=out, sentences=_sentences, running=_running_ids)

@@ -23,7 +23,11 @@ SessionFolder = Annotated[Path, typer.Argument(help="The session's folder.", sho
 
 
 def export_commands(
-    *, out: Console, sentences: Callable[[], AbstractContextManager[None]], running: Callable[[], set[str]]
+    *,
+    out: Console,
+    sentences: Callable[[], AbstractContextManager[None]],
+    running: Callable[[], set[str]],
+    library: Callable[[], Path],
 ) -> typer.Typer:
     """Return the commands of ``rig export``.
 
@@ -35,6 +39,8 @@ def export_commands(
         Turns the errors we know into a sentence and exit code 1.
     running
         Returns the ids of the sessions that run on this machine.
+    library
+        Returns where this user's own pictures are.
     """
 
     def over(folder: Path) -> SessionLog:
@@ -65,6 +71,9 @@ def export_commands(
         monitor_delay_spread_s: Annotated[
             float | None, typer.Option(help="Its standard deviation; goes with it.")
         ] = None,
+        templates: Annotated[
+            bool, typer.Option("--templates", help="With the pictures as they were on the screen, warped and unwarped.")
+        ] = False,
     ) -> None:
         """Write the NWB file that AllenSDK opens; also of stopped and crashed sessions.
 
@@ -72,12 +81,14 @@ def export_commands(
         """
         from rig.records.nwb.about import about_of  # noqa: PLC0415 - pynwb takes a second, no other command needs it
         from rig.records.nwb.export import export_nwb  # noqa: PLC0415
+        from rig.records.nwb.templates import templates_of  # noqa: PLC0415
 
         with sentences():
             delay = _measured(monitor_delay_s, monitor_delay_spread_s)
             log = over(session)
             known = about_of(session, mouse=log.started.mouse, file=about)
-            exported = export_nwb(log, about=known, delay=delay, path=out_file)
+            shown = templates_of(log, library=library()) if templates else None
+            exported = export_nwb(log, about=known, delay=delay, templates=shown, path=out_file)
             out.print(str(exported.path), markup=False)
             for flag in exported.flags:
                 out.print(f"Note: {flag}", markup=False)

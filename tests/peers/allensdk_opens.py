@@ -145,6 +145,19 @@ def compare_metrics(name: str, session: BehaviorSession, expected: dict[str, Any
     )
 
 
+def compare_templates(name: str, session: BehaviorSession, expected: dict[str, Any]) -> None:
+    names, templates = expected.get("templates"), session.stimulus_templates
+    if names is None:
+        if templates is not None and len(templates):
+            fail(f"{name}: it has templates that nobody gave it")
+        return
+    same(f"{name}: templates", templates.index, names)
+    for frame in ("warped", "unwarped"):
+        shapes = {pixels.shape for pixels in templates[frame]}
+        if shapes != {(1200, 1920)}:
+            fail(f"{name}: {frame} templates have shapes {shapes}")
+
+
 def main(folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         name = path.name
@@ -175,6 +188,7 @@ def main(folder: Path) -> None:
         same(f"{name}: rewards.volume", session.rewards["volume"], rewards[:, 1] / 1000)
         same(f"{name}: rewards.auto_rewarded", session.rewards["auto_rewarded"], rewards[:, 2])
         compare_running(name, session)
+        compare_templates(name, session, expected)
         told = compare_metrics(name, session, expected)
         print(
             f"{name}: {len(attributes)} attributes, {len(session.trials)} trials, {len(session.licks)} licks, "

@@ -22,6 +22,7 @@ from rig.log.writer import EDGES, EVENTS, FLIPS, LogWriter
 from rig.records.folds import Folds
 from rig.records.monitor_delay import nominal_delay
 from rig.records.nwb.export import export_nwb
+from rig.records.nwb.templates import templates_of
 from rig.records.performance import response_window_s, trial_columns
 from stages.events import Lick, Outcome, RewardArmed, RewardCommanded, RewardFired, RewardKind
 from stages.metrics import session_performance
@@ -85,6 +86,7 @@ SESSIONS: dict[str, Callable[[Path], Path]] = {
     "no_lick": lambda folder: record(folder, "TRAINING_3_images_A_10uL_reward", kind=MouseKind.NEVER),
 }
 """Sessions that AllenSDK opens, by what they are for."""
+WITH_TEMPLATES = ("TRAINING_2", "OPHYS_4")
 NOT_FOR_ALLENSDK = {"OPHYS_7": lambda folder: record(folder, SWEEP, rig="simulated_imaging")}
 """AllenSDK takes a session's stimulus from the third word of its name, and ``receptive`` is none it knows."""
 
@@ -153,8 +155,10 @@ def _rewards(log: SessionLog) -> Iterator[tuple[float, float, bool]]:
 def main(folder: Path) -> None:
     for name, make in (SESSIONS | NOT_FOR_ALLENSDK).items():
         log = read_session(make(folder / name))
-        export_nwb(log)
-        (folder / name / EXPECTED).write_text(json.dumps(expected(log)), encoding="utf-8")
+        templates = templates_of(log, library=None) if name in WITH_TEMPLATES else None
+        export_nwb(log, templates=templates)
+        told = expected(log) | {"templates": list(templates.names) if templates is not None else None}
+        (folder / name / EXPECTED).write_text(json.dumps(told), encoding="utf-8")
         print(f"{name}: {len(log.flips)} flips, {len(log.entries)} events", flush=True)
 
 

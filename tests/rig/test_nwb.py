@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import h5py
@@ -30,10 +31,13 @@ from rig.records.nwb.export import export_nwb
 from rig.records.nwb.running import CUT_OFF_HZ, running_of
 from rig.records.nwb.sections import StimulusTemplates
 from rig.records.nwb.tables import tables_of
+from rig.records.nwb.templates import templates_of
 from stages.events import Change, FlashOmitted, Lick, RewardArmed, RewardConfirmed, RewardFired, TrialStarted
+from stimuli.spec import NaturalImage
 from tests.builders import IMAGES, command
 from tests.peers.inspector_accepts import problems
 from tests.peers.nwb_sessions import MOVIE, SESSIONS, cut, record
+from tests.windows import FULL, frames
 
 LONG_S = 120.0
 """No test waits this long unless it fails."""
@@ -161,9 +165,35 @@ def test_templates_are_written_warped_and_unwarped_when_they_are_at_hand(log: Se
     assert problems(path)[0] == []
 
 
+def test_templates_are_the_frames_that_were_shown(log: SessionLog) -> None:
+    templates = templates_of(log, library=None)
+
+    assert templates is not None
+    drawn = frames(FULL)
+    shown = {s.name: s for s in log.started.stimuli if isinstance(s, NaturalImage)}
+    assert list(templates.names) == sorted(shown)
+    first = shown[templates.names[0]]
+    np.testing.assert_array_equal(templates.warped[0], drawn.still(first))
+    seen = ~np.isnan(templates.unwarped[0])
+    np.testing.assert_array_equal(templates.unwarped[0][seen], drawn.unwarped(first)[seen])
+    assert 0.35 < seen.mean() < 0.45  # what a screen 15 cm before the eye leaves of the unwarped plane
+
+
+def test_other_pictures_than_were_shown_are_no_templates(log: SessionLog) -> None:
+    assert log.started.images is not None
+    others = msgspec.structs.replace(log.started.images, sha256=log.started.images.sha256 | {"standin_A3": "0" * 64})
+    changed = replace(log, started=msgspec.structs.replace(log.started, images=others))
+
+    with pytest.raises(NwbError, match=r"standin_A3 of image set A can't be drawn again: this computer has other"):
+        templates_of(changed, library=None)
+    with pytest.raises(NwbError, match="does not say which pictures were shown"):
+        templates_of(replace(log, started=msgspec.structs.replace(log.started, images=None)), library=None)
+
+
 def test_what_the_rig_can_not_know_comes_from_a_file_beside_the_session(log: SessionLog, tmp_path: Path) -> None:
+    born = datetime.fromisoformat(log.started.started_at).date() - timedelta(days=120)
     (tmp_path / "M1.yaml").write_text(
-        "age_days: 120\nsex: F\ngenotype: Slc17a7-IRES2-Cre/wt;Ai93/wt\ndriver_line: [Slc17a7-IRES2-Cre]\n"
+        f"born: {born}\nsex: F\ngenotype: Slc17a7-IRES2-Cre/wt;Ai93/wt\ndriver_line: [Slc17a7-IRES2-Cre]\n"
         "reporter_line: Ai93\nexperimenter: ['Doe, Jane']\ninstitution: Here\n",
         encoding="utf-8",
     )
@@ -177,6 +207,8 @@ def test_what_the_rig_can_not_know_comes_from_a_file_beside_the_session(log: Ses
         assert file.experimenter == ("Doe, Jane",)
     assert not [flag for flag in done.flags if "mouse's age" in flag]
     assert about_of(tmp_path / "session", mouse="M2") == About()
+    with pytest.raises(NwbError, match=r"was -1 days old on the session's day.*correct born"):
+        export_nwb(log, about=About(born=born + timedelta(days=121)), path=tmp_path / "b.nwb")
 
 
 def test_a_device_that_says_twice_what_it_is_is_one_device(log: SessionLog, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ Where to find what
     ``running``    from the wheel's voltages to AllenSDK's running speed
     ``checks``     what is refused, and what is flagged
     ``extension``  the namespace's types, from ``spec``
+    ``templates``  the pictures as they were on the screen, drawn again
     ``sections``   one builder a section of the file
     ``export``     the file
 """

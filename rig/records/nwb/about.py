@@ -6,14 +6,17 @@ is written as unknown.
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rig.config.load import load_yaml
+from rig.records.nwb import NwbError
 
 SESSION_FILE = "about.yaml"
+OLDEST_DAYS = 1825
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -22,7 +25,7 @@ class About(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    age_days: int | None = Field(default=None, ge=0, le=3000, description="on the session's day; null: unknown")
+    born: date | None = Field(default=None, description="day of birth; null: unknown")
     sex: Literal["M", "F", "U", "O"] = Field(default="U", description="male, female, unknown, other")
     species: Text = "Mus musculus"
     strain: Text | None = None
@@ -33,6 +36,24 @@ class About(BaseModel):
     lab: Text | None = None
     institution: Text | None = None
     project_code: Text = "open-vision-rig"
+
+    def age_days(self, on: date) -> int | None:
+        """Return how old the mouse was on a day; None where its birth is not known.
+
+        Raises
+        ------
+        NwbError
+            It was not born yet, or would be older than any mouse.
+        """
+        if self.born is None:
+            return None
+        age_days = (on - self.born).days
+        if not 0 <= age_days <= OLDEST_DAYS:
+            raise NwbError(
+                f"a mouse born on {self.born} was {age_days} days old on the session's day, {on}; correct born in the "
+                "file about the mouse"
+            )
+        return age_days
 
 
 def about_of(folder: Path, *, mouse: str, file: Path | None = None) -> About:

@@ -73,7 +73,7 @@ def export_nwb(
     if not len(log.flips):
         raise NwbError(f"{log.folder}: not one flip reached the disk; there is nothing to make a file of")
     flags = [*refuse_contradictions(log), *sections.failed_checks(log), *stand_ins(log)]
-    if about.age_days is None:
+    if about.born is None:
         flags.append("the mouse's age is not known; the file says 0 days")
     if delay.spread_s is None:
         flags.append(f"the monitor's delay was not measured: {delay.words()}")

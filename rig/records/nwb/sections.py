@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -76,13 +77,14 @@ PRESENTATION_COLUMNS = {
 
 def add_subject(file: NWBFile, log: SessionLog, about: About) -> None:
     """Add the mouse; an age that nobody gave is written as 0 days, since AllenSDK opens no file without one."""
-    known = [] if about.age_days is not None else ["Its age is not known."]
+    age_days = about.age_days(datetime.fromisoformat(log.started.started_at).date())
+    known = [] if age_days is not None else ["Its age is not known."]
     if log.started.simulated:
         known.append("A model mouse, or a real one on a simulated rig.")
     more = {"strain": about.strain} if about.strain is not None else {}
     file.subject = extension.Subject(
         subject_id=log.started.mouse,
-        age=f"P{about.age_days or 0}D",
+        age=f"P{age_days or 0}D",
         sex=about.sex,
         species=about.species,
         genotype=about.genotype,
