@@ -374,7 +374,7 @@ def test_a_session_whose_watcher_is_gone_makes_its_products_itself(tmp_path: Pat
 
 
 def test_export_nwb_writes_the_file_and_names_what_nobody_told_it(folder: Path) -> None:
-    result = rig("export", "nwb", folder)
+    result = rig("export", "nwb", folder, "--templates")
 
     assert result.exit_code == 0, result.stderr
     assert (folder / NWB_FILE).is_file()
@@ -385,7 +385,10 @@ def test_export_nwb_writes_the_file_and_names_what_nobody_told_it(folder: Path) 
 
 def test_a_session_that_runs_is_not_exported(folder: Path) -> None:
     commands = export_commands(
-        out=Console(), sentences=nullcontext, running=lambda: {read_session(folder).started.session_id}
+        out=Console(),
+        sentences=nullcontext,
+        running=lambda: {read_session(folder).started.session_id},
+        library=lambda: folder / "library",
     )
 
     result = CliRunner().invoke(commands, ["nwb", str(folder)])
