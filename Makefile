@@ -16,7 +16,13 @@ DEV := $(VENV)/.stamp-dev
 
 NPC_VENV := .venv-npc
 NPC := $(NPC_VENV)/.stamp
+ALLEN_VENV := .venv-allensdk
+ALLEN := $(ALLEN_VENV)/.stamp
 PEER_SESSION := .peer-session
+PEER_NWB := .peer-nwb
+PEER_KILLED := .peer-killed
+PEER_CAMSTIM := .peer-camstim
+PEER_IMPORTED := .peer-imported
 
 # What windows need besides Python's libraries, for tests on a display that nobody looks at.
 WINDOW_PACKAGES := xvfb libgl1 libglu1-mesa libgl1-mesa-dri
@@ -51,12 +57,27 @@ soak: $(DEV) virtual-display ## Run the slow tests, the long sessions and thousa
 	$(BIN)/pytest -m long --timeout 3000 -n 3 --dist loadgroup  # they mostly wait
 	RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 tests/properties --timeout 3000
 
-peers: $(NPC) ## Make environments of their own for other people's readers of our files.
+peers: $(NPC) $(ALLEN) ## Make environments of their own for other people's readers of our files.
 
-peers-test: $(DEV) $(NPC) ## Have other people's readers read our files.
+peers-test: $(DEV) $(NPC) $(ALLEN) ## Have other people's readers read our files.
 	rm -rf $(PEER_SESSION)
 	$(BIN)/python -m tests.peers.sessions $(PEER_SESSION)
 	$(NPC_VENV)/bin/python tests/peers/npc_sync_reads.py $(PEER_SESSION)
+	rm -rf $(PEER_NWB)
+	$(BIN)/python -m tests.peers.nwb_sessions $(PEER_NWB)
+	$(BIN)/python -m tests.peers.inspector_accepts $(PEER_NWB)
+	$(ALLEN_VENV)/bin/python tests/peers/allensdk_opens.py $(PEER_NWB)
+	rm -rf $(PEER_CAMSTIM)
+	$(BIN)/python -m tests.peers.camstim_sessions $(PEER_CAMSTIM)
+	$(ALLEN_VENV)/bin/python tests/peers/allensdk_classifies.py $(PEER_CAMSTIM)
+	rm -rf $(PEER_IMPORTED)
+	$(BIN)/python -m tests.peers.imported_session $(PEER_IMPORTED)
+	$(BIN)/python -m tests.peers.inspector_accepts $(PEER_IMPORTED)
+	$(ALLEN_VENV)/bin/python tests/peers/allensdk_reads_both.py $(PEER_IMPORTED)
+	rm -rf $(PEER_KILLED)
+	$(BIN)/python -m tests.peers.killed_sessions $(PEER_KILLED)
+	$(BIN)/python -m tests.peers.inspector_accepts $(PEER_KILLED)
+	$(ALLEN_VENV)/bin/python tests/peers/allensdk_opens.py $(PEER_KILLED)
 
 figures: $(RUNTIME) ## Draw the README's figures anew, from the configuration.
 	$(BIN)/rig draw OPHYS_1_images_A --out stages/trials.svg
@@ -64,7 +85,7 @@ figures: $(RUNTIME) ## Draw the README's figures anew, from the configuration.
 	cp build/preview/contact_sheet.png stimuli/contact_sheet.png
 
 clean: ## Remove .venv, caches, builds and the demo's sessions.
-	rm -rf $(VENV) $(NPC_VENV) $(PEER_SESSION) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(NPC_VENV) $(ALLEN_VENV) $(PEER_SESSION) $(PEER_NWB) $(PEER_KILLED) $(PEER_CAMSTIM) $(PEER_IMPORTED) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf $(DEMO_DIR)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -114,6 +135,19 @@ $(NPC): Makefile | $(CREATED)
 	@rm -rf $(NPC_VENV)
 	@$(BIN)/python -m venv $(NPC_VENV)
 	@$(NPC_VENV)/bin/python -m pip --disable-pip-version-check install --quiet npc_sync==0.2.6
+	@touch $@
+
+# AllenSDK 2.16.2 needs Python 3.11 exactly, an hdmf below 5.1 and a numpy below 2, and says none of it.
+$(ALLEN): Makefile | $(CREATED)
+	@if ! $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+	    echo "AllenSDK runs on Python 3.11 only, $(VENV) has another: make clean, then make with python3.11." >&2; \
+	    exit 1; \
+	fi
+	@echo "Installing into $(ALLEN_VENV): AllenSDK and what it stands on. This takes some minutes and 1.1 GB."
+	@rm -rf $(ALLEN_VENV)
+	@$(BIN)/python -m venv $(ALLEN_VENV)
+	@$(ALLEN_VENV)/bin/python -m pip --disable-pip-version-check install --quiet \
+	    "allensdk==2.16.2" "pynwb==2.8.3" "hdmf==4.3.1"
 	@touch $@
 
 $(RUNTIME): pyproject.toml constraints.txt | $(CREATED)

@@ -1,4 +1,4 @@
-"""What a session costs: an hour in fast mode, a step in real time, memory.
+"""What a session costs: an hour in fast mode, a step in real time, memory, its NWB file.
 
 Figures are for the machine they were taken on, which is named with them. Nothing here is a test: a bound that
 a busy machine would miss belongs in no suite.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import platform
 import tempfile
 import time
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -21,15 +23,16 @@ from hardware.simulated.mice import MouseKind
 from rig.config.files import load_rig, load_stage
 from rig.display import bench as of_window
 from rig.log.reader import read_session
-from rig.log.schema import Entry
+from rig.log.schema import Entry, LogError
 from rig.log.writer import LogThread, LogWriter, MemoryLog
+from rig.records.finish import export_apart
 from rig.records.folds import Folds
 from rig.records.products import write_products
 from rig.session.assemble import SessionPlan, assembled
 from rig.session.realtime import real_time
 from stages.parameters import Stage
 
-STAGE, RIG = "OPHYS_1_images_A", "simulated"
+STAGE, RIG, IMAGING_RIG = "OPHYS_1_images_A", "simulated", "simulated_imaging"
 REPEATS = 3
 Figure = dict[str, float | str]
 
@@ -43,6 +46,7 @@ def measure(*, real_time_s: float) -> list[Figure]:
     ]
     with tempfile.TemporaryDirectory() as folder:
         figures += _fast(Path(folder))
+        figures += _exported(Path(folder))
         figures += _paced(Path(folder), real_time_s)
         figures += of_window(Path(folder) / "window", max(real_time_s, 5.0))
     return figures
@@ -128,6 +132,22 @@ def _timed(folder: Path, kind: MouseKind) -> tuple[dict[str, float], float]:
         del log
     parts = {"loop, devices, mouse": min(loop_s), "log": min(log_s), "folds": min(fold_s)}
     return {name: seconds / hours for name, seconds in parts.items()}, min(figure_s)
+
+
+def _exported(folder: Path) -> list[Figure]:
+    """Record an imaging session of an hour, with gray, movie and all edges 75 minutes, and time its NWB file."""
+    plan = replace(_plan(fast=True, folder=folder / "export", kind=MouseKind.STOCHASTIC), rig=load_rig(IMAGING_RIG))
+    with closing(LogWriter(plan.folder)) as log, real_time(), assembled(plan, log=log) as loop:
+        loop.run()
+    begun_s = time.perf_counter()
+    told = export_apart(plan.folder)
+    seconds = time.perf_counter() - begun_s
+    if told.path is None:
+        raise LogError(told.problem or "no NWB file was made")
+    return [
+        {"name": "NWB file, its process included", "value": seconds, "unit": "s per session", "aim": 10.0},
+        {"name": "NWB file", "value": told.path.stat().st_size / 1e6, "unit": "MB per session", "aim": 30.0},
+    ]
 
 
 def _memory_growth_mb(folder: Path) -> float:

@@ -28,6 +28,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from hardware.events import Finding, Verdict
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
+from rig.commands_records import add_recover, export_commands, import_commands
 from rig.config.files import image_names, load_any, load_rig, load_stage, shipped
 from rig.config.load import ConfigError, Problem, nearest
 from rig.config.pictures import import_images, import_movie, listed, listed_movies, pictures_of
@@ -36,8 +37,10 @@ from rig.log.reader import Tail, read_session
 from rig.log.replay import replay as replay_log
 from rig.log.schema import LogError, to_plain
 from rig.records.camstim import CamstimError
+from rig.records.finish import export_apart, finish
 from rig.records.folds import Folds
-from rig.records.products import FIGURE, SUMMARY_TEXT, summarise, write_products, write_products_of
+from rig.records.nwb import NwbError
+from rig.records.products import FIGURE, SUMMARY_TEXT, summarise, write_products
 from rig.records.summary import Summary
 from rig.session.assemble import SessionPlan, folder_name, refuse_misfits
 from rig.session.control import ControlError, Request, Running, Stage, ask, running_sessions
@@ -92,6 +95,7 @@ def run(
         bool, typer.Option("--stand-ins", help="Show stand-in pictures on a real rig all the same.")
     ] = False,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Where the session's folder is made.")] = None,
+    nwb: Annotated[bool, typer.Option(help="Write the NWB file at the end.")] = True,
 ) -> None:
     """Run one session from start to end and write its folder.
 
@@ -134,13 +138,20 @@ def run(
         write_products(log)
         out.print((folder / SUMMARY_TEXT).read_text(encoding="utf-8").rstrip(), markup=False)
         out.print(f"Folder: {folder}\nFigure: {folder / FIGURE}", markup=False)
+        if nwb:
+            told = export_apart(folder)
+            if told.path is not None:
+                out.print(f"File: {told.path}", markup=False)
+            else:
+                err.print(f"[red]✗[/red] {escape(told.problem or '')}", markup=True)
+                raise typer.Exit(1)
         if problem is not None or (log.ended is not None and log.ended.reason is EndReason.FAULT):
             raise typer.Exit(1)
 
 
 def _run_and_watch(plan: SessionPlan) -> str | None:
     """Run the session's process and show what its log says; return what went wrong, if anything."""
-    process, pipe = start_process(plan, runtime_dir=_runtime_dir(), unwatched=write_products_of)
+    process, pipe = start_process(plan, runtime_dir=_runtime_dir(), unwatched=finish)
     before = signal.signal(signal.SIGTERM, lambda _number, _frame: process.terminate())  # which stops the session now
     folds, tail = Folds(), Tail(plan.folder)
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn()
@@ -680,7 +691,15 @@ def _sentences() -> Iterator[None]:
     """Turn every error that we know into its sentence and exit code 1."""
     try:
         yield
-    except (ConfigError, LogError, CamstimError, DeviceError, ControlError, StimulusError) as error:
+    except (
+        ConfigError,
+        LogError,
+        CamstimError,
+        NwbError,
+        DeviceError,
+        ControlError,
+        StimulusError,
+    ) as error:
         err.print(str(error), markup=False)
         raise typer.Exit(1) from error
     except FileNotFoundError as error:
@@ -690,3 +709,12 @@ def _sentences() -> Iterator[None]:
         where = f"{error.filename}: " if error.filename else ""
         err.print(f"{where}{error.strerror or error}; look at the disk and the folder's permissions", markup=False)
         raise typer.Exit(1) from error
+
+
+def _running_ids() -> set[str]:
+    return {session.session_id for session in running_sessions(_runtime_dir())}
+
+
+app.add_typer(export_commands(out=out, sentences=_sentences, running=_running_ids, library=_library), name="export")
+app.add_typer(import_commands(out=out, sentences=_sentences), name="import")
+add_recover(app, out=out, sentences=_sentences, running=_running_ids)

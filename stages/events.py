@@ -148,9 +148,11 @@ class SessionStarted(Event, frozen=True):
     images: PicturesFrom | None = None
     """None in a stage without images, and in logs from before pictures were drawn: those name published ones."""
     movie: PicturesFrom | None = None
+    """None likewise."""
     lines_before: int | None = None
     """The state of all lines before the first edge of ``edges.bin``; None where they rest as they should."""
-    """None likewise."""
+    imported_from: str | None = None
+    """The program that ran the session, where it was not this one: its decisions are not ours."""
 
 
 class SessionEnded(Event, frozen=True):

@@ -11,6 +11,7 @@ from hardware.lines import Line
 from hardware.nidaq.connection import CardConfig, pin_of
 from rig.config.load import nearest
 from stages.events import FaultPolicy
+from stages.metrics import MONITOR_DELAY_S
 from stages.parameters import Contradictions, Wrong
 from stimuli.geometry import Geometry
 from stimuli.headless import Behaviour
@@ -310,6 +311,12 @@ class RigConfig(_Strict):
     screen: Annotated[HeadlessScreenConfig | PsychopyScreenConfig, Field(discriminator="kind")]
     card: Annotated[SimulatedCardConfig | NidaqCardConfig, Field(discriminator="kind")]
     valve: ValveConfig
+    monitor_delay_s: float = Field(
+        default=MONITOR_DELAY_S,
+        gt=0,
+        le=0.07,
+        description="from a flip to the picture, nominal; data files apply it where their readers expect it",
+    )
     imaging: bool = Field(description="whether the rig has a microscope and cameras")
     lick_latency_s: float = Field(
         ge=0,

@@ -1,4 +1,4 @@
-"""Everything that is made from a session's log: tables, summary, figures.
+"""Everything that is made from a session's log: tables, summary, figures, the NWB file.
 
 Rules
     * Each table is a fold: an object that is fed entries one by one and can be asked for its rows at any time.
@@ -14,5 +14,10 @@ Where to find what
     ``summary``        the session in figures and in words
     ``running``        the wheel's two voltages to speed
     ``figures``        the session in one picture
+    ``monitor_delay``  how long after its flip a picture is on the screen, and who says so
+    ``nwb``            the session as one file that AllenSDK opens
+    ``camstim_export`` the session as the pickle that camstim would have left
+    ``finish``         products and NWB file at a session's end
+    ``recover``        sessions that crashed: closed, and finished
     ``products``       all of these as files beside the log
 """

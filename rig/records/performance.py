@@ -50,7 +50,7 @@ def response_window_s(stage_parameters: Mapping[str, Any]) -> tuple[float, float
 def with_performance(summary: Summary, rows: Sequence[TrialRow], *, stage_parameters: Mapping[str, Any]) -> Summary:
     """Return the summary with the figures that take all trials together; None where one is not defined."""
     columns = trial_columns(rows)
-    reached = session_performance(columns, monitor_delay_s=MONITOR_DELAY_S, opens_s=_opens_s(stage_parameters))
+    reached = session_performance(columns, monitor_delay_s=summary.monitor_delay_s, opens_s=_opens_s(stage_parameters))
     has_rates = not math.isnan(reached.maximum_reward_rate)
     return msgspec.structs.replace(
         summary,
@@ -62,7 +62,11 @@ def with_performance(summary: Summary, rows: Sequence[TrialRow], *, stage_parame
 
 
 def with_rolling(
-    trials: pd.DataFrame, rows: Sequence[TrialRow], *, stage_parameters: Mapping[str, Any]
+    trials: pd.DataFrame,
+    rows: Sequence[TrialRow],
+    *,
+    stage_parameters: Mapping[str, Any],
+    monitor_delay_s: float = MONITOR_DELAY_S,
 ) -> pd.DataFrame:
     """Return the trials' table with AllenSDK's rolling figures, one a trial; the rates corrected by trial count.
 
@@ -72,7 +76,7 @@ def with_rolling(
         As ``trial_table(rows)`` returns them.
     """
     rolling = rolling_performance(
-        trial_columns(rows), monitor_delay_s=MONITOR_DELAY_S, opens_s=_opens_s(stage_parameters)
+        trial_columns(rows), monitor_delay_s=monitor_delay_s, opens_s=_opens_s(stage_parameters)
     )
     return trials.assign(
         rolling_hit_rate=rolling.hit_rates,

@@ -38,7 +38,9 @@ def write_products(log: SessionLog) -> list[Path]:
     folds = Folds.of(log.entries)
     parameters = log.started.stage_parameters
     summary = _summary(folds, log)
-    trials = with_rolling(folds.trials.table(), folds.trials.rows, stage_parameters=parameters)
+    trials = with_rolling(
+        folds.trials.table(), folds.trials.rows, stage_parameters=parameters, monitor_delay_s=summary.monitor_delay_s
+    )
     presentations = with_stops(folds.presentations.table(), log.flips)
     figure = draw_session(
         title=f"{summary.mouse} · {summary.stage} · {summary.started_at[:16].replace('T', ' ')}"

@@ -10,6 +10,7 @@ import msgspec
 
 from hardware.events import ClockFitted, ControllerFailed, LateFlip
 from rig.log.schema import Entry
+from rig.records.monitor_delay import nominal_delay
 from stages.events import (
     AlarmCleared,
     AlarmRaised,
@@ -97,6 +98,10 @@ class Summary(msgspec.Struct, kw_only=True):
     engaged_share: float | None = None
     """Of all trials but those cut short."""
     max_reward_rate_per_min: float | None = None
+    monitor_delay_s: float
+    """From a flip to the picture, as the data file applies it and as the reward rate is taken."""
+    monitor_delay_origin: str
+    """``nominal`` (the rig's file) or ``measured``."""
     n_licks: int
     water_ul: float
     water_earned_ul: float
@@ -229,6 +234,7 @@ class SummaryFold:
         started = self._started
         if started is None:
             raise ValueError("the log has not begun")
+        delay = nominal_delay(started.rig_parameters)
         n = self._outcomes
         n_go, n_catch = n[Outcome.HIT] + n[Outcome.MISS], n[Outcome.FALSE_ALARM] + n[Outcome.CORRECT_REJECT]
         hit_rate, false_alarm_rate = rate(n[Outcome.HIT], n_go), rate(n[Outcome.FALSE_ALARM], n_catch)
@@ -266,6 +272,8 @@ class SummaryFold:
             false_alarm_rate=_or_none(false_alarm_rate),
             d_prime=_or_none(d_prime(hit_rate, false_alarm_rate)),
             n_contingent=n_go + n_catch,
+            monitor_delay_s=delay.delay_s,
+            monitor_delay_origin=delay.origin.value,
             n_licks=self._n_licks,
             water_ul=sum(self._water_ul.values()),
             water_earned_ul=self._water_ul[RewardKind.EARNED],
@@ -310,6 +318,7 @@ def in_words(s: Summary, *, damage: list[str] | None = None) -> str:
     ]
     if s.clock_drift_ppm is not None and s.clock_residual_us is not None:
         lines.append(_clock_in_words(s.clock, s.clock_drift_ppm, s.clock_residual_us))
+    lines.append(f"Monitor's delay {s.monitor_delay_s * 1000:.2f} ms, {s.monitor_delay_origin}.")
     lines += [f"ALARM {alarm}." for alarm in s.alarms]
     lines += [f"Note, {note}" for note in s.notes]
     lines += [f"Damage: {what}." for what in damage or []]

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 from rig.log.schema import Entry
 from stages.events import (
+    BlockKind,
+    BlockStarted,
     Change,
     Lick,
     Outcome,
@@ -57,7 +59,12 @@ class TrialRow:
 
 
 class TrialsFold:
-    """Trials from entries, live or from the file."""
+    """Trials from entries, live or from the file.
+
+    A lick on the flip that a trial starts on is that trial's, and one after the last trial's end no trial's. In a
+    session that was imported a trial has every lick up to the next one's first flip, that one's too: so AllenSDK reads
+    camstim's files.
+    """
 
     TAKES = (
         Lick,
@@ -70,12 +77,15 @@ class TrialsFold:
         RewardFired,
         TrialEnded,
         SessionStarted,
+        BlockStarted,
     )
 
     def __init__(self) -> None:
         self.rows: list[TrialRow] = []
         self._stimuli: list[Stimulus] = []
         self._running = False
+        self._is_ours = True
+        self._task_runs = True
         self._loose_licks: list[tuple[int, float]] = []  # seen while no trial ran: (flip, time)
         self._last_lick_flip = -1
         self._n_on_flip = 0
@@ -84,9 +94,12 @@ class TrialsFold:
     def feed(self, entry: Entry) -> None:
         """Take the next entry of the log; entries that are not in ``TAKES`` change nothing."""
         event = entry.event
-        if not self.rows and not isinstance(event, Lick | TrialStarted | SessionStarted):
+        if not self.rows and not isinstance(event, Lick | TrialStarted | SessionStarted | BlockStarted):
             return  # its trial's beginning stands in a damaged line
         match event:
+            case Lick() if not self._is_ours:
+                if self.rows and self._task_runs:
+                    self.rows[-1].lick_times_s.append(event.time_s)
             case Lick():
                 if self._running:
                     self.rows[-1].lick_times_s.append(event.time_s)
@@ -117,6 +130,9 @@ class TrialsFold:
                 self._end(entry, event)
             case SessionStarted():
                 self._stimuli = event.stimuli
+                self._is_ours = event.imported_from is None
+            case BlockStarted():
+                self._task_runs = event.block in (BlockKind.TASK, BlockKind.PAUSE)
             case _:
                 pass
 

@@ -11,19 +11,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
 import typer
 from click.testing import Result
+from rich.console import Console
 from typer.testing import CliRunner
 
 from rig.cli import app
+from rig.commands_records import export_commands
 from rig.config.files import shipped
 from rig.log.reader import SessionLog, read_session
 from rig.log.writer import EDGES, EVENTS, FLIPS, LogWriter
-from rig.records.products import FIGURE, PRESENTATIONS, SUMMARY_JSON, SUMMARY_TEXT, TRIALS, write_products_of
+from rig.records.finish import finish
+from rig.records.nwb import FILE as NWB_FILE
+from rig.records.products import FIGURE, PRESENTATIONS, SUMMARY_JSON, SUMMARY_TEXT, TRIALS
 from rig.records.sync_file import SYNC_FILE
 from rig.session.control import Running, running_sessions
 from rig.session.process import start_process
@@ -95,7 +99,7 @@ def test_a_fast_run_writes_a_folder_with_everything_and_can_be_replayed(tmp_path
     assert f"_M1_{GRATINGS}_" in session.name
     assert {path.name for path in session.iterdir()} == {
         *(EVENTS, FLIPS, EDGES),
-        *(SUMMARY_JSON, SUMMARY_TEXT, TRIALS, PRESENTATIONS, FIGURE, SYNC_FILE),
+        *(SUMMARY_JSON, SUMMARY_TEXT, TRIALS, PRESENTATIONS, FIGURE, SYNC_FILE, NWB_FILE),
     }
     assert "Ended: time" in result.stdout
     assert session.name in result.stdout
@@ -266,7 +270,7 @@ def session(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         assert was in text
         text = text.replace(was, becomes)
     (tmp_path / "short.yaml").write_text(text, encoding="utf-8")
-    arguments = ["run", "--mouse", "M7", "--stage", "short.yaml", "--minutes", "1", "--out", "o"]
+    arguments = ["run", "--mouse", "M7", "--stage", "short.yaml", "--minutes", "1", "--out", "o", "--no-nwb"]
     process = subprocess.Popen(
         [sys.executable, "-m", "rig", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -358,8 +362,55 @@ def test_a_session_that_is_ended_from_outside_is_summarised_and_how_it_ended_is_
 def test_a_session_whose_watcher_is_gone_makes_its_products_itself(tmp_path: Path) -> None:
     folder = tmp_path / "session"
     session = plan(stage(task_duration_min=0.2), folder=folder)
-    process, pipe = start_process(session, runtime_dir=tmp_path / "running", unwatched=write_products_of)
+    process, pipe = start_process(session, runtime_dir=tmp_path / "running", unwatched=finish)
     pipe.close()
     process.join(3 * LONG_S)
     assert process.exitcode == 0
     assert (folder / SUMMARY_TEXT).exists()
+    assert (folder / NWB_FILE).exists()
+
+
+# --- export -----------------------------------------------------------------------------------------
+
+
+def test_export_nwb_writes_the_file_and_names_what_nobody_told_it(folder: Path) -> None:
+    result = rig("export", "nwb", folder, "--templates")
+
+    assert result.exit_code == 0, result.stderr
+    assert (folder / NWB_FILE).is_file()
+    assert result.stdout.splitlines()[0] == str(folder / NWB_FILE)
+    assert "Note: the mouse's age is not known; the file says 0 days" in result.stdout
+    assert "Note: the monitor's delay was not measured: 21.15 ms, nominal" in result.stdout
+
+
+def test_a_session_that_runs_is_not_exported(folder: Path) -> None:
+    commands = export_commands(
+        out=Console(),
+        sentences=nullcontext,
+        running=lambda: {read_session(folder).started.session_id},
+        library=lambda: folder / "library",
+    )
+
+    result = CliRunner().invoke(commands, ["nwb", str(folder)])
+
+    assert "the session still runs" in str(result.exception)
+    assert not (folder / NWB_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--monitor-delay-s", "0.02"], "give --monitor-delay-s and --monitor-delay-spread-s together, or neither"),
+        (
+            ["--monitor-delay-s", "2", "--monitor-delay-spread-s", "0"],
+            "--monitor-delay-s: a monitor's delay is above 0 and at most 0.07 s; 2 s is none",
+        ),
+        (["--about", "gone.yaml"], "gone.yaml:1: no such file"),
+    ],
+)
+def test_export_nwb_refuses_by_a_sentence(folder: Path, arguments: list[str], said: str) -> None:
+    result = rig("export", "nwb", folder, *arguments)
+
+    assert result.exit_code == 1
+    assert result.stderr == f"{said}\n"
+    assert not (folder / NWB_FILE).exists()

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hardware.simulated.mice import MouseKind
 from rig.log.reader import read_session
 from rig.log.replay import replay
 from rig.records.products import summarise
@@ -42,12 +43,12 @@ class Killed:
         return self.killed_s - float(lost_s[0]) if len(lost_s) else 0.0
 
 
-def kill_one(folder: Path, *, seed: int, after_s: float, sync_s: float) -> Killed:
+def kill_one(folder: Path, *, seed: int, after_s: float, sync_s: float, kind: MouseKind = MouseKind.ALWAYS) -> Killed:
     """Start a session, kill it ``after_s`` after its first entry."""
     folder.mkdir()
     with (folder / "errors.txt").open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sessions.killed_session", str(folder), str(seed), str(sync_s)],
+            [sys.executable, "-m", "tests.sessions.killed_session", str(folder), str(seed), str(sync_s), kind.value],
             cwd=ROOT,
             stderr=errors,
         )

@@ -6,12 +6,16 @@ Layout: TASK_FACTS 6. Counts of frames are flips; the first is 0.
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import math
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -65,9 +69,39 @@ class RecordedTrial:
     answer_s: float = -1.0
     """From change to hit or false alarm on camstim's clock, -1 for none."""
     change_image: str = ""
+    answer_frame: int = -1
+    """On which camstim took a lick for a hit or a false alarm."""
     lick_frames: tuple[int, ...] = ()
     rewards: tuple[tuple[int, float], ...] = ()
     """Frame and volume in microlitres of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAbout:
+    """Which session it was."""
+
+    session_id: str
+    """A UUID: camstim's own, or for want of one made of the file's bytes."""
+    started_at: datetime
+    """Without a time zone."""
+    rig: str
+    version: str
+    """Of camstim; empty where it is not told."""
+    sha256: str
+    """Of the pickle, unzipped."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedMovie:
+    """A movie that was shown after the task."""
+
+    begins_frame: int
+    """Where its part of the session begins: gray comes first."""
+    pictures: IntArray = field(repr=False)
+    """Shape (n,): the movie's picture on each of the session's frames, counted on over its repeats; -1 for none."""
+    n_pictures: int
+    n_repeats: int
+    frame_rate_hz: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +124,31 @@ class Recording:
     first_image: str
     trials: list[RecordedTrial] = field(repr=False)
     last_end_frame: int
-    """Where AllenSDK lets the last trial end: the first frame of the movie, or the trial's own end."""
+    """Where AllenSDK lets the last trial end: where the movie's part begins, or the trial's own end."""
+    about: RecordedAbout
+    signal_v: FloatArray = field(repr=False)
+    """Shape (n,): the wheel's encoder on each frame; camstim's one sample more is left out, as AllenSDK does."""
+    supply_v: FloatArray = field(repr=False)
+    movie: RecordedMovie | None = None
+    free_rewards: tuple[tuple[int, float], ...] = ()
+    """Frame and volume in microlitres of rewards that belong to no trial: the operator's."""
 
     @property
     def images(self) -> list[str]:
         """Every image that was shown, in order of name."""
         return sorted({self.first_image} | {trial.change_image for trial in self.trials if trial.change_image})
+
+    def flashes(self) -> tuple[IntArray, IntArray, AnyArray]:
+        """Return first frame, first gray frame and whether it was left out, of each flash in order.
+
+        An omitted one is as long as most.
+        """
+        usual = int(np.median(self.off_frames - self.onset_frames))
+        frames = np.concatenate([self.onset_frames, self.omitted_frames])
+        offs = np.concatenate([self.off_frames, self.omitted_frames + usual])
+        omitted = np.arange(len(frames)) >= len(self.onset_frames)
+        order = np.argsort(frames, kind="stable")
+        return frames[order], offs[order], omitted[order]
 
     def columns(
         self, *, outcomes: Sequence[Outcome] | None = None, volumes_ul: Sequence[float] | None = None
@@ -139,7 +192,8 @@ def read_camstim(path: Path) -> Recording:
         with path.open("rb") as raw:
             zipped = raw.read(2) == GZIP_MAGIC
         with gzip.open(path) if zipped else path.open("rb") as file:
-            data = _Careful(file, encoding="latin1").load()
+            content = file.read()
+        data = _Careful(io.BytesIO(content), encoding="latin1").load()
         behavior = data["items"]["behavior"]
         images = behavior["stimuli"]["images"]
         intervals_ms = np.asarray(behavior["intervalsms"], np.float64)
@@ -149,11 +203,13 @@ def read_camstim(path: Path) -> Recording:
         onsets = np.flatnonzero(edges == 1)
         trials = [_trial(logged) for logged in behavior["trial_log"]]
         fingerprint = behavior.get("items", {}).get("fingerprint", {})
+        times_s = np.concatenate([[0.0], np.cumsum(intervals_ms)]) / 1000.0
+        encoder = behavior["encoders"][0]
         return Recording(
             mouse=str(params["mouse_id"]),
             stage=str(params["stage"]),
             params=params,
-            frame_times_s=np.concatenate([[0.0], np.cumsum(intervals_ms)]) / 1000.0,
+            frame_times_s=times_s,
             lick_frames=np.asarray(behavior["lick_sensors"][0]["lick_events"], np.int64),
             onset_frames=onsets,
             off_frames=np.flatnonzero(edges == -1),
@@ -161,6 +217,11 @@ def read_camstim(path: Path) -> Recording:
             first_image=str(images["set_log"][0][1]),
             trials=trials,
             last_end_frame=int(fingerprint.get("starting_frame", trials[-1].end_frame)),
+            about=_about(data, content),
+            signal_v=np.asarray(encoder["vsig"], np.float64)[: len(times_s)],
+            supply_v=np.asarray(encoder["vin"], np.float64)[: len(times_s)],
+            movie=_movie(fingerprint, n_frames=len(times_s)) if fingerprint else None,
+            free_rewards=_free_rewards(behavior["rewards"][0], trials),
         )
     except CamstimError as error:
         raise CamstimError(f"{path}: {error}") from error
@@ -178,6 +239,46 @@ def _omitted(log: dict[str, list[int]], shown: AnyArray) -> IntArray:
     nearest = np.searchsorted(drawn, frames - NEAR_FRAMES)
     near = np.append(drawn, np.iinfo(np.int64).max)[nearest] <= frames + NEAR_FRAMES
     return frames[~near]
+
+
+def _about(data: dict[str, Any], content: bytes) -> RecordedAbout:
+    digest = hashlib.sha256(content)
+    told = data.get("session_uuid")
+    return RecordedAbout(
+        session_id=str(UUID(str(told)) if told else UUID(bytes=digest.digest()[:16], version=8)),
+        started_at=data["start_time"],
+        rig=str(data.get("rig_id") or data.get("comp_id") or "unknown"),
+        version=str(data.get("platform_info", {}).get("camstim", "")),
+        sha256=digest.hexdigest(),
+    )
+
+
+def _movie(fingerprint: dict[str, Any], *, n_frames: int) -> RecordedMovie:
+    shown = fingerprint["static_stimulus"]
+    begins = int(fingerprint["starting_frame"])
+    listed = np.asarray(shown["frame_list"], np.int64)[: n_frames - begins]
+    pictures = np.full(n_frames, -1, np.int64)
+    pictures[begins : begins + len(listed)] = listed
+    n_repeats = int(shown["runs"])
+    return RecordedMovie(
+        begins_frame=begins,
+        pictures=pictures,
+        n_pictures=len(shown["sweep_frames"]) // n_repeats,
+        n_repeats=n_repeats,
+        frame_rate_hz=1 / float(shown["frame_length"]),
+    )
+
+
+def _free_rewards(valve: dict[str, Any], trials: list[RecordedTrial]) -> tuple[tuple[int, float], ...]:
+    """Return rewards that no trial has; the valve's own log is up to a frame later than a trial's.
+
+    Each has the same share of the water that went to no trial: camstim does not tell them apart.
+    """
+    paid = [reward for trial in trials for reward in trial.rewards]
+    of_trials = {frame + late for frame, _ in paid for late in (0, 1)}
+    free = [int(frame) for _, frame in valve["reward_times"] if int(frame) not in of_trials]
+    left_ul = float(valve["volume_dispensed"]) * 1000.0 - sum(volume_ul for _, volume_ul in paid)
+    return tuple((frame, left_ul / len(free)) for frame in free)
 
 
 def _trial(logged: dict[str, Any]) -> RecordedTrial:
@@ -205,6 +306,7 @@ def _trial(logged: dict[str, Any]) -> RecordedTrial:
         change_frame=frames.get((change, ""), -1),
         answer_s=clocks_s[answer, ""] - clocks_s[change, ""] if answer is not None else -1.0,
         change_image=str(changes[0][1][1]) if changes else "",
+        answer_frame=frames[answer, ""] if answer is not None else -1,
         lick_frames=tuple(int(frame) for _, frame in logged["licks"]),
         rewards=tuple((int(frame), volume_ml * 1000.0) for volume_ml, _, frame in logged["rewards"]),
     )

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from hardware.arrays import AnyArray, IntArray
+from hardware.arrays import IntArray
 from rig.records.camstim import CamstimError
 from rig.records.camstim.reader import RecordedTrial, Recording
+from rig.records.camstim.stage import REFRESH_HZ, stage_of
 from stages.draws import TrialDraw
 from stages.dry import PromptValve
 from stages.events import (
@@ -35,14 +36,12 @@ from stages.events import (
 from stages.flashes import FlashedStimulus, TaskStimulus
 from stages.metrics import MONITOR_DELAY_S, SessionPerformance, session_performance
 from stages.omissions import Omissions
-from stages.parameters import StageParameters, named_image_set
 from stages.rewards import Ledger
 from stages.task import At, Task, stimuli_of
 from stages.trial import NEVER, TrialAutomaton, TrialRules
 from stimuli.refresh import RefreshTracker
 from stimuli.spec import label
 
-REFRESH_HZ = 60.0
 LICK_LATENCY_S = 0.02
 """camstim closes its window 0.770 s after the change, not 0.750 (TASK_FACTS 1.3): it looks once a flip."""
 FLASH_TO_START_S = 0.4e-3
@@ -260,10 +259,10 @@ def _targets(trials: list[RecordedTrial]) -> list[str]:
 
 
 def _task(recording: Recording, refreshes: IntArray) -> Task:
-    stage = _stage(recording, refreshes)
+    stage = stage_of(recording, refreshes)
     stimuli = stimuli_of(stage, image_names=recording.images, refresh_hz=REFRESH_HZ)
     index_of = {label(stimulus): index for index, stimulus in enumerate(stimuli)}
-    frames, off_frames, omitted = _flashes(recording)
+    frames, off_frames, omitted = recording.flashes()
     onsets = refreshes[frames - 1] + 1  # the refresh a flip was made for: a drop makes it late
     offs = refreshes[off_frames - 1] + 1
     ends = [int(refreshes[frame]) if frame >= 0 else NEVER for frame in _timeout_ends(recording)]
@@ -276,16 +275,6 @@ def _task(recording: Recording, refreshes: IntArray) -> Task:
     return Task(stage, stimuli=stimuli, refresh_hz=REFRESH_HZ, seed=0, lick_latency_s=LICK_LATENCY_S, parts=parts)
 
 
-def _flashes(recording: Recording) -> tuple[IntArray, IntArray, AnyArray]:
-    """Return begin, end and whether it was left out, of each flash in order; an omitted one is as long as most."""
-    usual = int(np.median(recording.off_frames - recording.onset_frames))
-    frames = np.concatenate([recording.onset_frames, recording.omitted_frames])
-    offs = np.concatenate([recording.off_frames, recording.omitted_frames + usual])
-    omitted = np.arange(len(frames)) >= len(recording.onset_frames)
-    order = np.argsort(frames, kind="stable")
-    return frames[order], offs[order], omitted[order]
-
-
 def _timeout_ends(recording: Recording) -> list[int]:
     """Return the frame before whose flash each time-out was over, -1 where there was none.
 
@@ -296,7 +285,7 @@ def _timeout_ends(recording: Recording) -> list[int]:
     times_s = recording.frame_times_s
     starts = np.array([trial.start_frame for trial in recording.trials])
     lead_s = np.array([trial.start_clock_s for trial in recording.trials]) - times_s[starts]  # the clocks drift
-    onsets = set(_flashes(recording)[0].tolist())
+    onsets = set(recording.flashes()[0].tolist())
     ends = []
     for trial in recording.trials:
         frame = trial.timeout_end_frame
@@ -305,51 +294,6 @@ def _timeout_ends(recording: Recording) -> list[int]:
             frame += trial.timeout_end_clock_s > would_start_s - FLASH_TO_START_S
         ends.append(int(frame))
     return ends
-
-
-def _stage(recording: Recording, refreshes: IntArray) -> StageParameters:
-    """Return the stage as camstim ran it, its gray as long as it was and nothing after the task."""
-    try:
-        return StageParameters.model_validate(_stage_fields(recording, refreshes))
-    except KeyError as error:
-        raise CamstimError(f"its parameters lack {error}: only flashed sessions of this task are run again") from error
-    except (TypeError, ValueError) as error:
-        raise CamstimError(f"its parameters are not those of a flashed session of this task: {error}") from error
-
-
-def _stage_fields(recording: Recording, refreshes: IntArray) -> dict[str, Any]:
-    p = recording.params
-    low_s, high_s = p["response_window"]
-    return {
-        "stage": recording.stage,
-        "stimulus": {"kind": "natural_images", "image_set": named_image_set(recording.stage) or "recorded"},
-        "presentation": {"kind": "flashed", "flash_s": p["periodic_flash"][0], "gray_s": p["periodic_flash"][1]},
-        "change": {
-            "kind": "geometric",
-            "p": p["change_time_scale"],
-            "flashes_min": p["change_flashes_min"],
-            "flashes_max": p["change_flashes_max"] - 1,  # camstim's excludes it
-        },
-        "catch": {"kind": "walk"},
-        "response_window_s": (low_s, high_s),
-        "abort_on_early_lick": p["abort_on_early_response"],
-        "timeout_s": p["timeout_duration"],
-        "max_repeats_after_abort": p["failure_repeats"],
-        "after_window_s": p["end_after_response_sec"],
-        "reward_volume_ul": p["reward_volume"] * 1000,
-        "auto_reward_volume_ul": p["auto_reward_vol"] * 1000,
-        "auto_reward_delay_s": p["auto_reward_delay"],
-        "warm_up_trials": p["warm_up_trials"],
-        "free_reward_after_misses": p["free_reward_trials"],
-        "volume_limit_ul": p["volume_limit"] * 1000,
-        "omission_probability": 0.0,
-        "passive": False,
-        "imaging": False,
-        "gray_before_s": (int(refreshes[recording.onset_frames[0] - 1]) + 1) / REFRESH_HZ,
-        "task_duration_min": p["max_task_duration_min"],
-        "gray_after_s": 0.0,
-        "movie": None,
-    }
 
 
 def _run(task: Task, recording: Recording, refreshes: IntArray) -> tuple[list[OurTrial], SessionEnded | None]:
