@@ -50,7 +50,7 @@ lint: $(DEV) ## Check format, style, types and import contracts.
 	$(BIN)/lint-imports
 
 test: lint virtual-display ## Run lint, then every test but the slow ones.
-	$(BIN)/pytest -n 2 -m "not slow and not long"
+	$(BIN)/pytest -n 3 --dist worksteal -m "not slow and not long"  # two cores: some only wait
 
 soak: $(DEV) virtual-display ## Run the slow tests, the long sessions and thousands of random ones.
 	$(BIN)/pytest -m slow --timeout 3000  # one after the other: some are about milliseconds

@@ -75,6 +75,8 @@ class Fault:
     """Whose alarm and whose policy."""
     says: str
     """What the operator sees."""
+    or_says: str = ""
+    """What it is where another rule comes to it first."""
     mend: str = "look at the spout: water, tubing, valve and its wire"
     """And with what remedy."""
     refused: str = ""
@@ -89,6 +91,10 @@ class Fault:
     def refusal(self) -> str:
         """The sentence with which a session is refused."""
         return self.refused or f"*: {self.says}. {self.mend[0].upper()}{self.mend[1:]}."
+
+    def is_said(self, what: str) -> bool:
+        """Return whether these are the words for it."""
+        return fnmatchcase(what, self.says) or fnmatchcase(what, self.or_says)
 
 
 REWARDS = {"warm_up_trials": 20}
@@ -151,6 +157,7 @@ FAULTS = {
         broken="frame_and_running_swapped_s",
         device="card",
         says="frame pulses have not been seen back for * s",
+        or_says="* of * frame pulses were not seen back",
         mend="check the frame-pulse line and its echo",
         refused="frame pulse: not seen back. Check the wire from the frame-pulse output to its input line.",
         told_after_s=0.5,
@@ -298,7 +305,7 @@ def judge_what_is_seen(broken: Broken) -> str:
     alarms = [alarm for alarm in broken.all(AlarmRaised) if alarm.alarm == broken.alarm]
     assert alarms, (broken.ended, broken.all(DeviceFault))
     first = alarms[0]
-    assert fnmatchcase(first.what, fault.says)
+    assert fault.is_said(first.what)
     assert first.remedy == fault.mend
     if fault.device == "valve":
         assert broken.all(RewardFailed)[0].why == first.what
@@ -349,7 +356,7 @@ def judge_the_end(broken: Broken, policy: str) -> None:
             assert BlockKind.GRAY_AFTER in [event.block for event in broken.all(BlockStarted)]
         case _:
             assert ended.reason is EndReason.FAULT
-            assert fnmatchcase(ended.why, f"{broken.fault.device}: {broken.fault.says}")
+            assert broken.fault.is_said(ended.why.removeprefix(f"{broken.fault.device}: "))
 
 
 def judge(broken: Broken, policy: str, tell: Tell, name: str) -> None:
