@@ -151,6 +151,8 @@ class NidaqEdges:
         self._n_glitches = 0
         self._fullest = 0
         self._longest_poll_s = 0.0
+        self.read_until_s = 0.0
+        """Host time from before which all edges have been read."""
         self.polled_s = math.inf
         """Host time of the last poll's end; infinity before the first."""
         self.slow_s = 0.0
@@ -290,6 +292,7 @@ class NidaqEdges:
             try:
                 with self.connection.calls(self.name):
                     self._poll(begun_s)
+                self.read_until_s = begun_s
             except DeviceError as error:
                 self.lose(error)
         now_s = self._clock.now_s()

@@ -593,13 +593,14 @@ class NidaqValve:
     def _settle(self, host_s: float) -> None:
         """Stop a counter whose pulse is over; miss an echo that does not come."""
         now_ticks = self._edges.time.ticks(host_s)
+        read_ticks = self._edges.time.ticks(self._edges.read_until_s)  # a poll may take longer than an echo's limit
         running, pending = self._running, self._pending
         if running is not None:
-            if not running.fired and now_ticks > running.started_ticks + ECHO_LIMIT_S * TICKS_PER_S:
+            if not running.fired and read_ticks > running.started_ticks + ECHO_LIMIT_S * TICKS_PER_S:
                 self._fired(running, lick_ticks=running.started_ticks)  # neither its lick nor its echo was seen
             if now_ticks >= running.ends_ticks() and self._task.is_task_done():
                 self._rest(running)
-        if pending is not None and now_ticks > pending.ends_ticks() + ECHO_LIMIT_S * TICKS_PER_S:
+        if pending is not None and read_ticks > pending.ends_ticks() + ECHO_LIMIT_S * TICKS_PER_S:
             closed = "; it was closed before its time" if pending.closed else ""
             swapped = ", and the lick line rose for as long: the two may be swapped" if pending.on_lick_line else ""
             self._fail(pending, f"the valve was opened but its echo did not come back{swapped}{closed}")

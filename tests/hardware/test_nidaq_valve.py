@@ -399,6 +399,24 @@ def test_a_pulse_without_echo_has_fired_and_failed(twin: Twin, lick_s: float) ->
         assert len(rig.pulses_s()) == 1
 
 
+def test_an_echo_that_came_while_a_poll_was_held_up_is_not_missing(
+    rig: CardOnTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = arm(rig)
+    rig.lick(now_s + 0.4)
+    rig.run_until(now_s + 0.41)
+    asked = rig.edges._n_available
+
+    def held_up(begun_s: float) -> int:
+        monkeypatch.undo()
+        n_there = asked(begun_s)
+        rig.bench.advance(rig.bench.now_s() + 0.2)
+        return n_there
+
+    monkeypatch.setattr(rig.edges, "_n_available", held_up)
+    assert outcomes(rig.reports(now_s + 1.5))[-1] is CONFIRMED
+
+
 def test_an_echo_of_another_length_is_a_failure_that_says_both(rig: CardOnTwin) -> None:
     now_s = rig.bench.now_s()
     rig.bench.fault("stuck", net=ECHO, level=False, at_s=now_s + 0.03)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -113,6 +114,8 @@ class Twin:
         """Stop the process where it is: connections stay, answers don't come."""
         self._frozen = True
         self._signal("SIGSTOP")
+        if self._process is not None:  # signals come when they come: one more answer would have been given
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """Let a frozen process go on; the card catches up with all that has happened meanwhile."""
