@@ -61,9 +61,9 @@ class TrialRow:
 class TrialsFold:
     """Trials from entries, live or from the file.
 
-    A lick on the flip that a trial starts on is that trial's, and one after the last trial's end no trial's. In a
-    session that was imported a trial has every lick up to the next one's first flip, that one's too: so AllenSDK reads
-    camstim's files.
+    A lick on the flip that a trial starts on is that trial's; one in a pause or after the last trial's end is no
+    trial's. A trial whose beginning stands in a damaged line has no row. In a session that was imported a trial has
+    every lick up to the next one's first flip, that one's too: so AllenSDK reads camstim's files.
     """
 
     TAKES = (
@@ -107,14 +107,14 @@ class TrialsFold:
                         entry.flip,
                         self._n_on_flip + 1 if entry.flip == self._last_lick_flip else 1,
                     )
-                else:
+                elif self._task_runs:
                     self._loose_licks.append((entry.flip, event.time_s))
             case TrialStarted():
                 self._start(entry, event)
-            case Change() | ShamChange():
+            case Change() | ShamChange() if event.trial == self.rows[-1].trial:
                 self.rows[-1].change_flip = entry.flip
                 self.rows[-1].change_time_s = event.time_s
-            case TrialOutcome():
+            case TrialOutcome() if event.trial == self.rows[-1].trial:
                 self.rows[-1].outcome = event.outcome
                 if event.lick_time_s is not None:
                     self.rows[-1].response_time_s = event.lick_time_s
@@ -126,13 +126,13 @@ class TrialsFold:
                     if row.trial == trial:
                         row.reward_time_s, row.reward_volume_ul = event.time_s, volume_ul
                         break
-            case TrialEnded():
+            case TrialEnded() if event.trial == self.rows[-1].trial:
                 self._end(entry, event)
             case SessionStarted():
                 self._stimuli = event.stimuli
                 self._is_ours = event.imported_from is None
             case BlockStarted():
-                self._task_runs = event.block in (BlockKind.TASK, BlockKind.PAUSE)
+                self._task_runs = event.block is BlockKind.TASK
             case _:
                 pass
 

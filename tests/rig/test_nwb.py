@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,7 +33,20 @@ from rig.records.nwb.running import CUT_OFF_HZ, running_of
 from rig.records.nwb.sections import StimulusTemplates
 from rig.records.nwb.tables import tables_of
 from rig.records.nwb.templates import templates_of
-from stages.events import Change, FlashOmitted, Lick, RewardArmed, RewardConfirmed, RewardFired, TrialStarted
+from stages.events import (
+    Change,
+    FlashOmitted,
+    FlashShown,
+    Lick,
+    Outcome,
+    RewardArmed,
+    RewardConfirmed,
+    RewardFired,
+    ShamChange,
+    TrialEnded,
+    TrialOutcome,
+    TrialStarted,
+)
 from stimuli.spec import NaturalImage
 from tests.builders import IMAGES, command
 from tests.peers.inspector_accepts import problems
@@ -357,6 +371,69 @@ def change_late_by_three_frames(log: SessionLog) -> tuple[SessionLog, int]:
     return with_entry(log, i, msgspec.structs.replace(entry, flip=entry.flip + 3, event=later)), trial
 
 
+def moved(log: SessionLog, entry: Entry, i: int, by: int) -> SessionLog:
+    """The log with one entry so many flips later, at that flip's time."""
+    event = msgspec.structs.replace(entry.event, time_s=float(log.flips["time_s"][entry.flip + by]))
+    return with_entry(log, i, msgspec.structs.replace(entry, flip=entry.flip + by, event=event))
+
+
+def change_late_by_a_flash(log: SessionLog) -> tuple[SessionLog, int]:
+    i, entry, trial = first(log, Change)
+    _, after, _ = first(log, FlashShown, after=i)
+    return moved(log, entry, i, after.flip - entry.flip), trial
+
+
+def sham_change_late_by_three_frames(log: SessionLog) -> tuple[SessionLog, int]:
+    i, entry, trial = first(log, ShamChange)
+    return moved(log, entry, i, 3), trial
+
+
+def another_image_than_was_shown(log: SessionLog) -> tuple[SessionLog, int]:
+    i, entry, trial = first(log, FlashShown, after=300)
+    other = msgspec.structs.replace(entry.event, stimulus=entry.event.stimulus % 8 + 1)
+    return with_entry(log, i, msgspec.structs.replace(entry, event=other)), trial
+
+
+def omission_as_a_flash(log: SessionLog) -> tuple[SessionLog, int]:
+    i, entry, trial = first(log, FlashOmitted)
+    omitted = entry.event
+    shown = FlashShown(flash=omitted.flash, stimulus=1, time_s=omitted.time_s, late_refreshes=0, off_refresh=-1)
+    return with_entry(log, i, msgspec.structs.replace(entry, event=shown)), trial
+
+
+def in_milliseconds(event_type: type) -> Callable[[SessionLog], tuple[SessionLog, int]]:
+    def plant(log: SessionLog) -> tuple[SessionLog, int]:
+        i, entry, trial = first(log, event_type, after=300)
+        event = msgspec.structs.replace(entry.event, time_s=entry.event.time_s * 1000)
+        trial = entry.event.trial if isinstance(entry.event, TrialStarted) else trial
+        return with_entry(log, i, msgspec.structs.replace(entry, event=event)), trial
+
+    plant.__name__ = f"{event_type.__name__}_in_milliseconds"
+    return plant
+
+
+def rewards_two_seconds_late(log: SessionLog) -> tuple[SessionLog, int]:
+    _, _, trial = first(log, RewardFired)
+
+    def later(entry: Entry) -> list[Entry]:
+        if not isinstance(entry.event, RewardFired):
+            return [entry]
+        given = msgspec.structs.replace(entry.event, time_s=entry.event.time_s + 2)
+        return [msgspec.structs.replace(entry, event=given)]
+
+    return entries_with(log, later), trial
+
+
+def paid_miss(log: SessionLog) -> tuple[SessionLog, int]:
+    i, entry, trial = next(
+        (i, entry, entry.event.trial)
+        for i, entry in enumerate(log.entries)
+        if isinstance(entry.event, TrialOutcome) and entry.event.outcome is Outcome.HIT
+    )
+    miss = msgspec.structs.replace(entry.event, outcome=Outcome.MISS, lick_time_s=None)
+    return with_entry(log, i, msgspec.structs.replace(entry, event=miss)), trial
+
+
 def flash_on_an_omission(log: SessionLog) -> tuple[SessionLog, int]:
     _, entry, trial = first(log, FlashOmitted)
     flips = log.flips.copy()
@@ -399,6 +476,16 @@ def volume_in_millilitres(log: SessionLog) -> tuple[SessionLog, int]:
     [
         change_shifted,
         change_late_by_three_frames,
+        change_late_by_a_flash,
+        sham_change_late_by_three_frames,
+        another_image_than_was_shown,
+        omission_as_a_flash,
+        in_milliseconds(FlashShown),
+        in_milliseconds(RewardFired),
+        in_milliseconds(TrialStarted),
+        in_milliseconds(TrialEnded),
+        rewards_two_seconds_late,
+        paid_miss,
         flash_on_an_omission,
         paid_twice,
         paid_again_under_another_number,
@@ -416,6 +503,53 @@ def test_a_contradiction_is_refused_with_the_trial_s_name_and_no_file_is_made(
         export_nwb(planted, path=tmp_path / FILE)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def licks_early(log: SessionLog) -> SessionLog:
+    def early(entry: Entry) -> list[Entry]:
+        if not isinstance(entry.event, Lick):
+            return [entry]
+        lick = msgspec.structs.replace(entry.event, time_s=entry.event.time_s - 0.2)
+        return [msgspec.structs.replace(entry, event=lick)]
+
+    return entries_with(log, early)
+
+
+def unpaid(log: SessionLog) -> SessionLog:
+    i, _, _ = first(log, RewardFired, after=first(log, RewardArmed)[0])
+    return with_entry(log, i)
+
+
+def trial_without_beginning(log: SessionLog) -> SessionLog:
+    i, _, _ = first(log, TrialStarted, after=300)
+    return replace(with_entry(log, i), damage=["events.jsonl:301: not readable, left out"])
+
+
+@pytest.mark.parametrize(
+    ("plant", "said"),
+    [
+        (licks_early, r"trial \d+: the record's inputs lead to other decisions than it holds: line \d+"),
+        (unpaid, r"hits without a reward on record: trials \d+"),
+        (trial_without_beginning, r"trials whose beginning can't be read, which are in no table: \d+"),
+    ],
+)
+def test_what_may_have_happened_is_written_and_flagged(
+    log: SessionLog, plant: Callable[[SessionLog], SessionLog], said: str
+) -> None:
+    assert any(re.match(said, flag) for flag in refuse_contradictions(plant(log)))
+
+
+def test_a_trial_without_its_beginning_leaves_the_one_before_as_it_was(log: SessionLog) -> None:
+    cut = Folds.of(trial_without_beginning(log).entries).trials.rows
+    whole = {row.trial: row for row in Folds.of(log.entries).trials.rows}
+
+    assert len(cut) == len(whole) - 1
+    for row in cut[:-1]:
+        assert (row.end_flip, row.outcome, row.change_flip) == (
+            whole[row.trial].end_flip,
+            whole[row.trial].outcome,
+            whole[row.trial].change_flip,
+        )
 
 
 def test_flips_in_milliseconds_are_refused(log: SessionLog) -> None:

@@ -17,7 +17,7 @@ from pynwb.core import VectorData, VectorIndex
 from pynwb.epoch import TimeIntervals
 from pynwb.image import GrayscaleImage
 
-from hardware.arrays import AnyArray, FloatArray
+from hardware.arrays import AnyArray, FloatArray, IntArray
 from hardware.clock import TICKS_PER_S
 from hardware.events import DeviceIdentified, Finding, Verdict
 from hardware.lines import IDLE_STATE, Line
@@ -335,6 +335,7 @@ def add_edges(file: NWBFile, log: SessionLog) -> None:
             name="card_edges",
             ticks_per_s=np.int64(TICKS_PER_S),
             zero_ticks=np.int64(-1 if zero is None else zero),
+            state_before=np.int64(_states(log, edges)[0]),
             line_labels=labels,
             ticks=_packed(edges["ticks"]),
             state=_packed(edges["state"]),
@@ -343,7 +344,7 @@ def add_edges(file: NWBFile, log: SessionLog) -> None:
     if zero is None:
         return
     times_s = (edges["ticks"].astype(np.int64) - zero) / TICKS_PER_S
-    states = np.concatenate([[IDLE_STATE], edges["state"]]).astype(np.int64)
+    states = _states(log, edges)
     _add_line(file, "ophys_frame_times", Line.VSYNC_2P, times_s, states, only_rises=True)
     _add_line(file, "stim_photodiode", Line.STIM_PHOTODIODE, times_s, states, only_rises=False)
 
@@ -353,9 +354,16 @@ def zero_ticks(log: SessionLog, edges: AnyArray) -> int | None:
     for entry in log.entries:
         if isinstance(entry.event, Lick) and entry.event.ticks >= 0:
             return entry.event.ticks - round(entry.event.time_s * TICKS_PER_S)
-    states = np.concatenate([[IDLE_STATE], edges["state"]]).astype(np.int64)
+    states = _states(log, edges)
     falls = np.flatnonzero((states[:-1] & ~states[1:]) & Line.VSYNC_STIM.mask)
     return int(edges["ticks"][falls[0]]) if len(falls) else None
+
+
+def _states(log: SessionLog, edges: AnyArray) -> IntArray:
+    """Return the lines' state before the first edge and after each, shape (n edges + 1,)."""
+    before = log.started.lines_before
+    states: IntArray = np.concatenate([[IDLE_STATE if before is None else before], edges["state"]]).astype(np.int64)
+    return states
 
 
 def _add_line(file: NWBFile, name: str, line: Line, times_s: FloatArray, states: AnyArray, *, only_rises: bool) -> None:

@@ -232,7 +232,7 @@ def _presentations(log: SessionLog, folds: Folds, *, delay_s: float) -> tuple[di
         n_frames = int(rows[task & ~rows["omitted"]]["n_flips_shown"].sum())
     for stimulus in log.started.stimuli:
         if isinstance(stimulus, NaturalMovie):
-            tables[stimulus.name] = _movie(rows[movie], stimulus, log, delay_s=delay_s)
+            tables[stimulus.name] = _movie(stimulus, log, delay_s=delay_s)
     return {name: table for name, table in tables.items() if len(table)}, n_frames
 
 
@@ -319,34 +319,33 @@ def _gabors(rows: pd.DataFrame, log: SessionLog, *, delay_s: float) -> pd.DataFr
     )
 
 
-def _movie(rows: pd.DataFrame, movie: NaturalMovie, log: SessionLog, *, delay_s: float) -> pd.DataFrame:
-    """Return one row a frame of the movie that was on the screen."""
-    parts: list[pd.DataFrame] = []
-    for first, last, number in zip(
-        rows["start_flip"].tolist(), rows["stop_flip"].tolist(), rows["stimulus_block"].tolist(), strict=True
-    ):
-        frames = log.flips["movie_frame"][first:last].astype(np.int64)
-        on = frames >= 0
-        begins = first + np.flatnonzero(on & (np.diff(frames, prepend=-1) != 0))
-        if not len(begins):
-            continue
-        ends = np.append(begins[1:], last)
-        shown = log.flips["movie_frame"][begins].astype(np.int64)
-        table = pd.DataFrame(
-            {
-                "start_flip": begins,
-                "stop_flip": ends,
-                "start_time_s": log.flips["time_s"][begins],
-                "stop_time_s": log.flips["time_s"][ends],
-                "block": BlockKind.MOVIE.value,
-                "stimulus_block": number,
-            }
-        )
-        columns = _common(table, log, stimulus_name=movie.name, delay_s=delay_s)
-        columns["movie_frame_index"] = shown
-        columns["movie_repeat"] = np.cumsum(np.diff(shown, prepend=shown[0]) < 0)
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+def _movie(movie: NaturalMovie, log: SessionLog, *, delay_s: float) -> pd.DataFrame:
+    """Return one row a frame of the movie that was on the screen, by the flips: its block may begin with a gray one."""
+    blocks = [(entry.flip, entry.event.block) for entry in log.entries if isinstance(entry.event, BlockStarted)]
+    frames = log.flips["movie_frame"].astype(np.int64)
+    times_s, last = log.flips["time_s"], len(frames) - 1
+    on = frames >= 0
+    begins = np.flatnonzero(on & (np.diff(frames, prepend=-1) != 0))
+    if not len(begins):
+        return pd.DataFrame()
+    changes = np.append(np.flatnonzero(np.diff(frames)) + 1, len(frames))
+    ends = np.minimum(changes[np.searchsorted(changes, begins, side="right")], last)
+    numbers = np.searchsorted([flip for flip, _ in blocks], begins, side="right") - 1
+    table = pd.DataFrame(
+        {
+            "start_flip": begins,
+            "stop_flip": ends,
+            "start_time_s": times_s[begins],
+            "stop_time_s": np.where(begins == last, _last_s(log), times_s[ends]),
+            "block": BlockKind.MOVIE.value,
+            "stimulus_block": np.maximum(numbers, 0),
+        }
+    )
+    shown = frames[begins]
+    columns = _common(table, log, stimulus_name=movie.name, delay_s=delay_s)
+    columns["movie_frame_index"] = shown
+    columns["movie_repeat"] = np.cumsum(np.diff(shown, prepend=shown[0]) < 0)
+    return pd.DataFrame(columns)
 
 
 def ragged(values: Sequence[AnyArray]) -> tuple[AnyArray, AnyArray]:
