@@ -79,7 +79,7 @@ def refuse_contradictions(log: SessionLog) -> list[str]:
         more = f" (and {len(wrong) - 10} more)" if len(wrong) > 10 else ""
         raise NwbError(
             f"{log.folder}: no file is made, its record contradicts itself: {'; '.join(wrong[:10])}{more}; "
-            "look into the log, or make the session's folder anew from its backup"
+            "look at these places of events.jsonl, and where the record is right report it together with the log"
         )
     return [
         *_decided_otherwise(log),
