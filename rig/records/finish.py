@@ -57,7 +57,7 @@ def why(error: Exception, *, what: str, folder: Path) -> str:
     if isinstance(error, ConfigError | LogError | NwbError):
         return str(error)
     if isinstance(error, OSError):
-        return f"{error.filename or folder}: can't be written ({error.strerror or error}); {remedy(error)}"
+        return f"{error.filename or folder}: can't be read or written ({error.strerror or error}); {remedy(error)}"
     return f"{folder}: {what} can't be made ({type(error).__name__}: {error}); the record is whole, report this with it"
 
 

@@ -170,7 +170,7 @@ def recover(log: SessionLog, *, by: str) -> Recovered:
 
 
 def _again(problem: str | None) -> str | None:
-    return f"{problem}; rig recover makes what is missing when it is run again" if problem else None
+    return f"{problem}; the next rig recover tries it again" if problem else None
 
 
 def _end(log: SessionLog, *, by: str) -> Entry:

@@ -189,7 +189,7 @@ def test_a_recovery_finishes_what_the_one_before_could_not_make(whole: Path, tmp
     assert (full.exit_code, then.exit_code, again.exit_code) == (1, 0, 0)
     assert "s, closed; 4 trials; " in full.stdout
     assert f"{FILE}: can't be written (File too large)" in full.stdout
-    assert "rig recover makes what is missing when it is run again" in full.stdout
+    assert "the next rig recover tries it again" in full.stdout
     assert left < set(PRODUCTS), "what was made, and nothing that is half there"
     missing = [name for name in EVERYTHING if name not in left]
     assert then.stdout.splitlines() == [
@@ -223,7 +223,7 @@ def test_a_product_that_can_not_be_made_is_named_and_leaves_nothing_half_made(wh
 
     assert log.ended is not None
     assert done.problem is not None
-    assert done.problem.startswith(f"{folder / FIGURE}: can't be written (")
+    assert done.problem.startswith(f"{folder / FIGURE}: can't be read or written (")
     assert {path.name for path in folder.iterdir()} == {EVENTS, FLIPS, EDGES, *PRODUCTS}
 
 
