@@ -160,10 +160,10 @@ def add_recover(
     def recover(
         where: Annotated[Path, typer.Argument(help="Folder with sessions, at whatever depth.")] = Path("sessions"),
         quiet_s: Annotated[
-            float, typer.Option(min=0, help="Leave sessions alone that wrote less than so long ago.")
+            float, typer.Option(min=0, help="Leave sessions alone that wrote less than so long ago; 0: none runs.")
         ] = QUIET_S,
     ) -> None:
-        """Close sessions that crashed, and make all their products.
+        """Close sessions that crashed, and make all their products; finish what an earlier run could not make.
 
         Nothing that was recorded is changed: one line is added to the log, and the products and the NWB file are made
         of what is there. Sessions that run are left alone.
@@ -172,7 +172,7 @@ def add_recover(
             n, failed = 0, False
             for recovered in recover_all(where, by=getpass.getuser(), running=running(), quiet_s=quiet_s):
                 out.print(recovered.words(), markup=False)
-                n += recovered.broke_off_s is not None
+                n += recovered.did
                 failed |= recovered.problem is not None
             out.print(f"{n} sessions recovered." if n != 1 else "1 session recovered.", markup=False)
             if failed:

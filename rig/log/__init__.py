@@ -18,6 +18,7 @@ Rules
 
 Decisions
     * Plain JSON lines for events: readable in ten years with no library, and 20 MB an hour at most.
+    * Who writes a log holds it (``lock``), so that a recovery tells a running session from a crashed one.
     * On a full disk the writer frees a reserve that it set aside at the start, so that the end of the
       session can still be written.
 """

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from hardware.arrays import AnyArray, IntArray
+from rig.log.lock import hold
 from rig.log.schema import EDGE_DTYPE, FLIP_DTYPE, Entry, LogError, encode, encode_lines
 
 PUMP_INTERVAL_S = 0.01
@@ -69,6 +70,10 @@ class _File:
         """What is still to be written."""
         self._fd = os.open(path, flags, 0o644)
 
+    def hold(self) -> None:
+        """Keep others from taking it for one that nobody writes, until it is closed (see ``lock``)."""
+        hold(self._fd)  # nobody else can have what was just made
+
     def write(self, data: bytes) -> None:
         """Write ``data`` after whatever could not be written before.
 
@@ -92,7 +97,7 @@ class _File:
 
 
 class LogWriter:
-    """The three files of one session, in a folder made for it.
+    """The three files of one session, in a folder made for it; the events are held (see ``lock``) until closed.
 
     Raises
     ------
@@ -113,6 +118,7 @@ class LogWriter:
         try:
             for name in (EVENTS, FLIPS, EDGES):
                 self._files[name] = _File(folder / name)
+            self._files[EVENTS].hold()
             self._reserve.write_bytes(bytes(RESERVE_BYTES))
         except OSError as error:
             self._let_go()

@@ -20,4 +20,5 @@ Where to find what
     ``finish``         products and NWB file at a session's end
     ``recover``        sessions that crashed: closed, and finished
     ``products``       all of these as files beside the log
+    ``whole``          how each of these files is written
 """

@@ -7,8 +7,6 @@ short are left out, as everywhere where AllenSDK reads, and so is a movie of whi
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pickle
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -25,6 +23,7 @@ from rig.records.nwb.checks import refuse_contradictions
 from rig.records.nwb.running import running_of
 from rig.records.nwb.tables import is_whole
 from rig.records.trials import TrialRow
+from rig.records.whole import in_the_way, write_whole
 from stages.events import (
     Aborted,
     BlockKind,
@@ -40,6 +39,7 @@ from stages.events import (
 from stimuli.spec import Grating, NaturalImage, NaturalMovie, Stimulus, identity, label
 
 FILE = "session.pkl"
+SUFFIX = ".pkl"
 PROTOCOL = 3
 """What every Python 3 reads."""
 NUMPY_NOW_AND_THEN = b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
@@ -52,26 +52,23 @@ def export_camstim(log: SessionLog, *, path: Path | None = None) -> Path:
     Raises
     ------
     CamstimError
-        The session has no trials that camstim knows (a sweep), or the file can't be written; none is there then.
+        The session has no trials that camstim knows (a sweep), something else has the name, or the file can't be
+        written; none is there then.
     NwbError
         The record contradicts itself.
     """
     path = path or log.folder / FILE
+    if why := in_the_way(path, suffix=SUFFIX):
+        raise CamstimError(f"{path}: {why}; give another name with --out")
     if "sweep" in log.started.stage_parameters:
         raise CamstimError(f"{log.folder}: {log.started.stage} is a sweep, which camstim's behaviour files can't hold")
     if not len(log.flips):
         raise CamstimError(f"{log.folder}: not one flip reached the disk; there is nothing to make a file of")
     refuse_contradictions(log)
     data = pickle.dumps(camstim_data(log), protocol=PROTOCOL).replace(*NUMPY_NOW_AND_THEN)
-    partial = path.with_name("partial." + path.name)
     try:
-        with partial.open("wb") as file:
-            file.write(data)
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_whole(path, data)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         what = f"{path}: can't be written ({error.strerror or error}); make room or give another place with --out"
         raise CamstimError(what) from error
     return path

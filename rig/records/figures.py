@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
@@ -67,9 +68,11 @@ def draw_session(
     return figure
 
 
-def save_session_figure(figure: Figure, path: Path) -> None:
-    """Write the figure as a PNG."""
-    figure.savefig(path, dpi=110)
+def session_png(figure: Figure) -> bytes:
+    """Return the figure as the bytes of a PNG."""
+    png = BytesIO()
+    figure.savefig(png, dpi=110, format="png")
+    return png.getvalue()
 
 
 TRIAL_SPAN_S = (-4.6, 5.6)

@@ -169,12 +169,12 @@ def with_stops(table: pd.DataFrame, flips: AnyArray) -> pd.DataFrame:
     """
     shown = flips["stimulus"]
     changes = np.flatnonzero(np.diff(shown)) + 1
-    starts = table["start_flip"].to_numpy()
+    starts = table["start_flip"].to_numpy(dtype=np.int64)  # a table without rows has no type of its own
     after = np.searchsorted(changes, starts, side="right")
     last = max(len(flips) - 1, 0)
     stops = np.append(changes, last)[np.minimum(after, len(changes))]
     stops[:-1] = np.minimum(stops[:-1], starts[1:])
-    stops = np.where(table["omitted"].to_numpy(), starts, np.maximum(stops, starts))
+    stops = np.where(table["omitted"].to_numpy(dtype=bool), starts, np.maximum(stops, starts))
     result = table.copy()
     result["stop_flip"] = np.minimum(stops, last)
     result["stop_time_s"] = flips["time_s"][result["stop_flip"].to_numpy()] if len(flips) else np.nan

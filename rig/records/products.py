@@ -9,17 +9,19 @@ from pathlib import Path
 
 import msgspec
 
-from rig.log.reader import SessionLog, read_session
+from rig.log.reader import SessionLog
 from rig.records.folds import Folds
 from rig.records.performance import response_window_s, with_performance, with_rolling
 from rig.records.presentations import with_stops
 from rig.records.summary import Summary, in_words
+from rig.records.whole import write_whole
 
-SUMMARY_JSON, SUMMARY_TEXT, TRIALS, PRESENTATIONS, FIGURE = (
+PRODUCTS = SUMMARY_JSON, SUMMARY_TEXT, TRIALS, PRESENTATIONS, SYNC_FILE, FIGURE = (
     "summary.json",
     "summary.txt",
     "trials.csv",
     "presentations.csv",
+    "sync.h5",
     "session.png",
 )
 
@@ -31,9 +33,15 @@ def summarise(log: SessionLog, *, running: bool = False) -> tuple[Summary, str]:
 
 
 def write_products(log: SessionLog) -> list[Path]:
-    """Write all products beside the log; return their paths."""
-    from rig.records.figures import draw_session, save_session_figure  # noqa: PLC0415 - only here is it drawn
-    from rig.records.sync_file import SYNC_FILE, write_sync_file  # noqa: PLC0415 - only here is it written
+    """Write all products beside the log; return their paths.
+
+    Raises
+    ------
+    OSError
+        One can't be written; those before it are there.
+    """
+    from rig.records.figures import draw_session, session_png  # noqa: PLC0415 - only here is it drawn
+    from rig.records.sync_file import sync_image  # noqa: PLC0415 - h5py takes its time, and only here is it made
 
     folds = Folds.of(log.entries)
     parameters = log.started.stage_parameters
@@ -58,26 +66,13 @@ def write_products(log: SessionLog) -> list[Path]:
         TRIALS: trials.to_csv(index=False, float_format="%.6f", lineterminator="\n"),
         PRESENTATIONS: presentations.to_csv(index=False, float_format="%.6f", lineterminator="\n"),
     }
-    for name, text in texts.items():
-        _whole(folder / name).write_text(text, encoding="utf-8")
-        _whole(folder / name).replace(folder / name)
-    write_sync_file(log, folder / SYNC_FILE)
-    picture = folder / ("partial." + FIGURE)
-    save_session_figure(figure, picture)
-    picture.replace(folder / FIGURE)
-    return [folder / name for name in (*texts, SYNC_FILE, FIGURE)]
-
-
-def write_products_of(folder: Path) -> list[Path]:
-    """Write all products of the session in a folder, see ``write_products``."""
-    return write_products(read_session(folder))
+    contents = {name: text.encode() for name, text in texts.items()}
+    contents |= {SYNC_FILE: sync_image(log), FIGURE: session_png(figure)}
+    for name in PRODUCTS:
+        write_whole(folder / name, contents[name])
+    return [folder / name for name in PRODUCTS]
 
 
 def _summary(folds: Folds, log: SessionLog, *, running: bool = False) -> Summary:
     summary = folds.summary.summary(running=running)
     return with_performance(summary, folds.trials.rows, stage_parameters=log.started.stage_parameters)
-
-
-def _whole(path: Path) -> Path:
-    """Return the name a file has while it is being written."""
-    return path.with_name("partial." + path.name)

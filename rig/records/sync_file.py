@@ -9,7 +9,6 @@ the count wraps after 11.9 hours, as the readers expect.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -21,7 +20,6 @@ from hardware.clock import TICKS_PER_S
 from hardware.lines import IDLE_STATE, Line
 from rig.log.reader import SessionLog
 
-SYNC_FILE = "sync.h5"
 SAMPLES_PER_S = 100_000
 _TICKS_PER_SAMPLE = TICKS_PER_S // SAMPLES_PER_S
 _WRAP = 2**32
@@ -82,11 +80,11 @@ def sync_meta(log: SessionLog, edges: AnyArray) -> dict[str, Any]:
     }
 
 
-def write_sync_file(log: SessionLog, path: Path) -> None:
-    """Write the sync file of a session, whole or not at all under its own name."""
+def sync_image(log: SessionLog) -> bytes:
+    """Return the bytes of a session's sync file, made in memory: see ``whole``."""
     edges = log.edges()
-    partial = path.with_name("partial." + path.name)
-    with h5py.File(partial, "w") as file:
+    with h5py.File("sync.h5", "w", driver="core", backing_store=False) as file:
         file.create_dataset("data", data=sync_data(edges, lines_before=log.started.lines_before))
         file.create_dataset("meta", data=np.bytes_(repr(sync_meta(log, edges))))
-    partial.replace(path)
+        file.flush()
+        return bytes(file.id.get_file_image())

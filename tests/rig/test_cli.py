@@ -27,8 +27,7 @@ from rig.log.reader import SessionLog, read_session
 from rig.log.writer import EDGES, EVENTS, FLIPS, LogWriter
 from rig.records.finish import finish
 from rig.records.nwb import FILE as NWB_FILE
-from rig.records.products import FIGURE, PRESENTATIONS, SUMMARY_JSON, SUMMARY_TEXT, TRIALS
-from rig.records.sync_file import SYNC_FILE
+from rig.records.products import FIGURE, PRESENTATIONS, SUMMARY_JSON, SUMMARY_TEXT, SYNC_FILE, TRIALS
 from rig.session.control import Running, running_sessions
 from rig.session.process import start_process
 from stages.events import CommandApplied, CommandReceived, CommandRefused, EndReason, Note, Verb

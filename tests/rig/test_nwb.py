@@ -626,11 +626,19 @@ def test_a_full_disk_leaves_no_half_file_and_the_log_as_it_was(folder: Path, tmp
 def test_a_destination_that_is_gone_is_named_and_an_older_file_stays(log: SessionLog, tmp_path: Path) -> None:
     with pytest.raises(NwbError, match=r"gone.*can't be written"):
         export_nwb(log, path=tmp_path / "gone" / FILE)
-    (tmp_path / FILE).write_bytes(b"older")
-    (tmp_path / f"partial.{FILE}").mkdir()
+    (tmp_path / FILE).mkdir()
     with pytest.raises(NwbError, match="can't be written"):
         export_nwb(log, path=tmp_path / FILE)
-    assert (tmp_path / FILE).read_bytes() == b"older"
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_a_delay_that_can_not_be_is_named_with_the_session(log: SessionLog) -> None:
+    parameters = {**log.started.rig_parameters, "monitor_delay_s": 0.1}
+    wrong = replace(log, started=msgspec.structs.replace(log.started, rig_parameters=parameters))
+
+    for measured in (None, MonitorDelay(0.03, DelayOrigin.MEASURED, 0.001)):
+        with pytest.raises(NwbError, match=r"monitor_delay_s of the rig in its log can't be \(.* 0.1 s is none\)"):
+            export_nwb(wrong, delay=measured)
 
 
 def test_a_session_without_a_flip_is_refused_by_a_sentence(log: SessionLog) -> None:

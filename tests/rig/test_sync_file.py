@@ -15,8 +15,8 @@ from hardware.lines import Line
 from rig.log.reader import SessionLog, read_session
 from rig.log.schema import EDGE_DTYPE
 from rig.log.writer import EVENTS, LogWriter
-from rig.records.products import write_products
-from rig.records.sync_file import SAMPLES_PER_S, SYNC_FILE, sync_data, write_sync_file
+from rig.records.products import SYNC_FILE, write_products
+from rig.records.sync_file import SAMPLES_PER_S, sync_data, sync_image
 from tests.builders import recorded, rig_config, run, stage
 
 
@@ -75,7 +75,7 @@ def test_a_crashed_session_has_one_and_so_has_one_without_any_edge(log: SessionL
     (tmp_path / EVENTS).write_bytes(b"".join(lines[:40]) + b'{"torn')
     crashed = read_session(tmp_path)
     assert crashed.ended is None
-    write_sync_file(crashed, tmp_path / SYNC_FILE)
+    (tmp_path / SYNC_FILE).write_bytes(sync_image(crashed))
     data, meta = opened(crashed)
     assert data.tolist() == [[0, Line.VSYNC_STIM.mask]]
     assert meta["total_samples"] == 0

@@ -15,7 +15,7 @@ Rules
       columns where readers look for them. The tables are those of ``rig.records``, in AllenSDK's words.
     * Tables that contradict the log are refused with the trial's name (``checks``); what is odd but possible is
       written, and named in ``provenance``.
-    * The file has its name only when it is whole: it is written as ``partial.session.nwb`` and renamed.
+    * The file has its name only when it is whole: it is written beside it and renamed.
     * The log is in it, line by line, with the flips and the card's edges.
 
 What AllenSDK 2.16.2 reads, and where

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -28,8 +26,9 @@ from rig.records.nwb.sections import StimulusTemplates
 from rig.records.nwb.tables import stimulus_set, tables_of
 from rig.records.performance import with_performance
 from rig.records.summary import Summary, in_words
+from rig.records.whole import in_the_way, write_whole
 
-PARTIAL = "partial."
+SUFFIX = ".nwb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +63,15 @@ def export_nwb(
     Raises
     ------
     NwbError
-        The record contradicts itself or has not a single flip, or the file can't be written: then none is there
-        under its name, unless there was one before.
+        The record contradicts itself or has not a single flip, its rig's delay can't be, something else has the name,
+        or the file can't be written: then none is there under its name, unless there was one before.
     """
     about = about or About()
-    delay = delay or nominal_delay(log.started.rig_parameters)
     path = path or log.folder / FILE
+    if why := in_the_way(path, suffix=SUFFIX):
+        raise NwbError(f"{path}: {why}; give another name with --out")
+    nominal = _nominal(log)  # the summary in the file takes it, whatever was measured
+    delay = delay or nominal
     if not len(log.flips):
         raise NwbError(f"{log.folder}: not one flip reached the disk; there is nothing to make a file of")
     flags = [*refuse_contradictions(log), *sections.failed_checks(log), *stand_ins(log)]
@@ -134,26 +136,27 @@ def nwb_file(
     return file
 
 
-def _write(file: NWBFile, path: Path) -> None:
-    """Write beside the name and rename; leave nothing half written.
+def _nominal(log: SessionLog) -> MonitorDelay:
+    try:
+        return nominal_delay(log.started.rig_parameters)
+    except (TypeError, ValueError) as error:
+        raise NwbError(
+            f"{log.folder}: monitor_delay_s of the rig in its log can't be ({error}); was the log changed by hand?"
+        ) from error
 
-    The file is made in memory and written in one go: HDF5 on a full disk ends the whole process.
+
+def _write(file: NWBFile, path: Path) -> None:
+    """Write the file, whole or not at all: made in memory, and written in one go.
 
     Raises
     ------
     NwbError
         The disk is full, or the folder is gone or may not be written.
     """
-    partial = path.with_name(PARTIAL + path.name)
-    image = _image(file, name=partial.name)
+    image = _image(file, name=path.name)
     try:
-        with partial.open("wb") as on_disk:
-            on_disk.write(image)
-            os.fsync(on_disk.fileno())
-        partial.replace(path)
+        write_whole(path, image)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise NwbError(
             f"{path}: can't be written ({error.strerror or error}); make room or give another place with --out, then "
             "run rig export nwb again: the log is untouched"
