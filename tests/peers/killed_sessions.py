@@ -21,10 +21,10 @@ from tests.peers.nwb_sessions import EXPECTED, expected
 from tests.sessions.test_kill import ALLOWED_LOSS_S, Killed, kill_one
 
 N_KILLS = 20
-YOUNG_S, OLD_S = (1.0, 3.0), (9.0, 22.0)
+YOUNG_S, OLD_S = (1.0, 3.0), (8.0, 18.0)
 """When they are killed: with the stage as below, a trial takes 3 to 8 s."""
 YOUNG_SHARE = 0.2
-AT_ONCE = 3
+AT_ONCE = 2
 """They mostly wait."""
 SOON = {
     "change": {"kind": "geometric", "p": 0.3, "flashes_min": 2, "flashes_max": 5},
