@@ -122,24 +122,30 @@ def import_commands(*, out: Console, sentences: Callable[[], AbstractContextMana
     def camstim(
         file: Annotated[Path, typer.Argument(help="camstim's pickle, .pkl or .pkl.gz.", show_default=False)],
         out_dir: Annotated[Path, typer.Option("--out", help="Where the session's folder is made.")] = Path("sessions"),
+        time_zone: Annotated[
+            str | None,
+            typer.Option(metavar="AREA/CITY", help="Of camstim's clock; else the file's own, or this computer's."),
+        ] = None,
     ) -> None:
         """Make a session of camstim's pickle, with its products: what camstim did, not what we would have.
 
-        Sessions with flashed natural images only. Example: rig import camstim 190620_457841.pkl
+        Sessions with flashed natural images only.
+        Example: rig import camstim 190620_457841.pkl --time-zone America/Los_Angeles
         """
-        from rig.records.camstim.importing import import_camstim  # noqa: PLC0415 - no other command needs it
+        from rig.records.camstim.importing import begun_at, import_camstim, zone_of  # noqa: PLC0415 - no other command needs it
         from rig.records.camstim.reader import read_camstim  # noqa: PLC0415
 
         with sentences():
+            zone = zone_of(time_zone) if time_zone is not None else None
             recording = read_camstim(file)
             about = recording.about
             name = folder_name(
-                now=about.started_at.astimezone(),
+                now=begun_at(about, time_zone=zone),
                 mouse=recording.mouse,
                 stage=recording.stage,
                 session_id=UUID(about.session_id),
             )
-            log = import_camstim(recording, out_dir / name)
+            log = import_camstim(recording, out_dir / name, time_zone=zone)
             write_products(log)
             out.print((log.folder / SUMMARY_TEXT).read_text(encoding="utf-8").rstrip(), markup=False)
             out.print(f"Folder: {log.folder}", markup=False)

@@ -16,6 +16,7 @@ Where to find what
     ``figures``        the session in one picture
     ``monitor_delay``  how long after its flip a picture is on the screen, and who says so
     ``nwb``            the session as one file that AllenSDK opens
+    ``camstim``        sessions that camstim recorded: imported, and run again through our task
     ``camstim_export`` the session as the pickle that camstim would have left
     ``finish``         products and NWB file at a session's end
     ``recover``        sessions that crashed: closed, and finished

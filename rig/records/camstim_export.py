@@ -18,6 +18,7 @@ import numpy as np
 from hardware.arrays import AnyArray
 from rig.log.reader import SessionLog
 from rig.records.camstim import CamstimError
+from rig.records.camstim.reader import UTC_OFFSET
 from rig.records.folds import Folds
 from rig.records.nwb.checks import refuse_contradictions
 from rig.records.nwb.running import running_of
@@ -52,8 +53,8 @@ def export_camstim(log: SessionLog, *, path: Path | None = None) -> Path:
     Raises
     ------
     CamstimError
-        The session has no trials that camstim knows (a sweep), something else has the name, or the file can't be
-        written; none is there then.
+        The session has no trials that camstim knows (a sweep), or none that came to its end, something else has the
+        name, or the file can't be written; none is there then.
     NwbError
         The record contradicts itself.
     """
@@ -65,6 +66,8 @@ def export_camstim(log: SessionLog, *, path: Path | None = None) -> Path:
     if not len(log.flips):
         raise CamstimError(f"{log.folder}: not one flip reached the disk; there is nothing to make a file of")
     refuse_contradictions(log)
+    if not _whole_rows(log):
+        raise CamstimError(f"{log.folder}: not one trial came to its end, and no reader opens a camstim file without")
     data = pickle.dumps(camstim_data(log), protocol=PROTOCOL).replace(*NUMPY_NOW_AND_THEN)
     try:
         write_whole(path, data)
@@ -78,8 +81,9 @@ def camstim_data(log: SessionLog) -> dict[str, Any]:
     """Return the pickle's contents."""
     started, flips = log.started, log.flips
     p = started.stage_parameters
-    begun = datetime.fromisoformat(started.started_at).astimezone().replace(tzinfo=None)
-    rows = [row for row in Folds.of(log.entries).trials.rows if is_whole(row)]
+    begun = datetime.fromisoformat(started.started_at).astimezone()  # one without an offset is in this computer's
+    ended = begun + timedelta(seconds=float(flips["time_s"][-1]))
+    rows = _whole_rows(log)
     rewards = _rewards(log)
     paid_ml = [volume_ml for _, _, volume_ml, _ in rewards]
     running = running_of(flips, refresh_hz=started.refresh_hz)
@@ -116,14 +120,19 @@ def camstim_data(log: SessionLog) -> dict[str, Any]:
     }
     return {
         "session_uuid": started.session_id,
-        "start_time": begun,
-        "stop_time": begun + timedelta(seconds=float(flips["time_s"][-1])),
+        "start_time": begun.replace(tzinfo=None),
+        "stop_time": ended.replace(tzinfo=None),
+        UTC_OFFSET: (begun.utcoffset() or timedelta()).total_seconds(),
         "comp_id": started.rig,
         "rig_id": started.rig,
         "platform_info": {"open-vision-rig": started.code_version},
         "script": "",
         "items": {"behavior": behavior},
     }
+
+
+def _whole_rows(log: SessionLog) -> list[TrialRow]:
+    return [row for row in Folds.of(log.entries).trials.rows if is_whole(row)]
 
 
 def _rewards(log: SessionLog) -> list[tuple[float, int, float, int]]:
@@ -211,7 +220,7 @@ def _events(
         opens, closes = (min(flip, end) for flip in window)
         named.append(("sham_change" if row.catch else "stimulus_changed", "", change))
         if row.outcome is Outcome.AUTO_REWARDED:
-            named.append(("auto_reward", "", change))
+            named.append(("auto_reward", "", change))  # told with the change; the water comes after the delay (PKL)
         named.append(("response_window", "enter", opens))
         if row.outcome in (Outcome.HIT, Outcome.FALSE_ALARM):
             named.append((row.outcome.value, "", flips["answer"]))
@@ -342,6 +351,7 @@ def _params(log: SessionLog, kind: str) -> dict[str, Any]:
         "max_task_duration_min": p["task_duration_min"],
         "end_after_response_sec": p["after_window_s"],
         "start_stop_padding": p["gray_before_s"],
+        "lick_spout": not p["passive"],
     }
     if "flash_s" in p["presentation"]:
         params["periodic_flash"] = [p["presentation"]["flash_s"], p["presentation"]["gray_s"]]

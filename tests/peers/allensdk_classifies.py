@@ -2,6 +2,12 @@
 
 Usage: ``python allensdk_classifies.py FOLDER``, of sessions that ``camstim_sessions`` made. Exits 1 at the first trial
 on which its classifier and our tables disagree. Times in the pickle are sums of intervals in milliseconds.
+
+Two rules of AllenSDK's are not ours, and what is expected is worked out by them from our licks, rewards and flips:
+
+    * A lick or a reward has the time of the flip on which it was recorded.
+    * A trial lasts until the next one starts, the last one until the movie's part of the session or to the end; a lick
+      on the flip that a trial starts on belongs to the trial before.
 """
 
 import json
@@ -32,6 +38,64 @@ SUMS_S = 1e-6
 
 def fail(what: str) -> NoReturn:
     sys.exit(f"AllenSDK: {what}")
+
+
+def same_number(what: str, theirs: Any, ours: float) -> None:
+    """Compare two numbers, None being NaN."""
+    theirs = np.nan if theirs is None else float(theirs)
+    if not np.isclose(theirs, ours, rtol=0, atol=SUMS_S, equal_nan=True):
+        fail(f"{what} is {theirs} to AllenSDK, {ours} to us")
+
+
+def licks_by_their_rule(expected: dict[str, Any]) -> list[np.ndarray]:
+    """Return each trial's licks in seconds, by AllenSDK's rule."""
+    flip_times_s, rows = np.array(expected["flip_times_s"]), expected["trials"]
+    flips = np.array([flip for _, flip in expected["licks"]], int)
+    starts = [row["start_flip"] for row in rows]
+    last = expected["movie_part_flip"] if expected["movie_part_flip"] is not None else len(flip_times_s)
+    return [
+        flip_times_s[flips[(flips > start) & (flips <= end)]]
+        for start, end in zip(starts, [*starts[1:], last], strict=True)
+    ]
+
+
+def compare_responses(name: str, trials: Any, expected: dict[str, Any]) -> int:
+    """Compare licks, responses and water of each trial; return how many licks it has elsewhere than we."""
+    flip_times_s, delay_s = expected["flip_times_s"], expected["delay_s"]
+    rewards = zip(expected["rewards"], expected["reward_flips"], strict=True)
+    paid_s = {time_s: flip_times_s[flip] for (time_s, *_), flip in rewards}
+    moved = 0
+    by_their_rule = licks_by_their_rule(expected)
+    for (index, trial), row, licks in zip(trials.iterrows(), expected["trials"], by_their_rule, strict=True):
+        where = f"{name}: trial {index}:"
+        read = np.asarray(trial["lick_times"], float)
+        if len(read) != len(licks) or not np.allclose(read, licks, rtol=0, atol=SUMS_S):
+            fail(f"{where} lick_times are {read} to AllenSDK, {licks} by its rule over our licks")
+        moved += abs(len(licks) - len(row["lick_times_s"]))
+        aborted = row["outcome"] == "aborted"
+        first = licks[0] if len(licks) and not aborted else np.nan
+        latency = first - (row["change_time_s"] + delay_s) if len(licks) else np.inf
+        same_number(f"{where} response_time", trial["response_time"], first)
+        same_number(f"{where} response_latency", trial["response_latency"], np.nan if aborted else latency)
+        same_number(f"{where} reward_time", trial["reward_time"], paid_s.get(row["reward_time_s"], np.nan))
+    return moved
+
+
+def compare_rewards(name: str, rewards: Any, expected: dict[str, Any]) -> None:
+    """Compare the rewards that AllenSDK finds: those of trials, the operator's are in none."""
+    told = {row["reward_time_s"]: row for row in expected["trials"]}
+    ours = [
+        (expected["flip_times_s"][flip], volume_ul / 1000, told[time_s]["auto_rewarded"])
+        for (time_s, volume_ul, _), flip in zip(expected["rewards"], expected["reward_flips"], strict=True)
+        if time_s in told
+    ]
+    if len(rewards) != len(ours):
+        fail(f"{name}: {len(rewards)} rewards read, {len(ours)} in our trials")
+    for (index, reward), (time_s, volume_ml, auto) in zip(rewards.iterrows(), ours, strict=True):
+        same_number(f"{name}: reward {index}: time", reward["timestamps"], time_s)
+        same_number(f"{name}: reward {index}: volume", reward["volume"], volume_ml)
+        if bool(reward["auto_rewarded"]) is not auto:
+            fail(f"{name}: reward {index}: auto_rewarded is {reward['auto_rewarded']} to AllenSDK, {auto} to us")
 
 
 def compare(name: str, path: Path, expected: dict[str, Any]) -> Counter:
@@ -70,12 +134,16 @@ def compare(name: str, path: Path, expected: dict[str, Any]) -> Counter:
             "reward_volume": row["reward_volume_ul"] / 1000,
         }
         for column, ours in near.items():
-            theirs = np.nan if trial[column] is None else float(trial[column])
-            if not np.isclose(theirs, ours, rtol=0, atol=SUMS_S, equal_nan=True):
-                fail(f"{name}: trial {index}: {column} is {theirs} to AllenSDK, {ours} to us")
+            same_number(f"{name}: trial {index}: {column}", trial[column], ours)
         found[row["outcome"]] += 1
     if licks.value["frame"].tolist() != [flip for _, flip in expected["licks"]]:
         fail(f"{name}: licks are on other frames")
+    found["licks in another trial than ours"] += compare_responses(name, trials, expected)
+    compare_rewards(name, rewards.value, expected)
+    if not np.allclose(clock.value, expected["flip_times_s"], rtol=0, atol=SUMS_S):
+        fail(f"{name}: flips are at other times")
+    found["licks"] += len(licks.value)
+    found["rewards in trials"] += len(rewards.value)
     RunningSpeed.from_stimulus_file(behavior_stimulus_file=file)
     compare_presentations(name, file, display, trials=data, expected=expected)
     task = TaskParameters.from_stimulus_file(stimulus_file=file)
@@ -113,7 +181,12 @@ def main(folder: Path) -> None:
         expected = json.loads((path.parent / "expected.json").read_text(encoding="utf-8"))
         total += compare(path.parent.name, path, expected)
     told = ", ".join(f"{n} {outcome}" for outcome, n in sorted(total.items()))
-    print(f"AllenSDK's classifier agrees on every trial and flash of {len(paths)} camstim pickles: {told}.")
+    if not paths:
+        fail(f"{folder} holds no session")
+    print(
+        f"AllenSDK's classifier agrees on every trial, lick, response, reward and flash of {len(paths)} camstim "
+        f"pickles: {told}."
+    )
 
 
 if __name__ == "__main__":

@@ -21,8 +21,12 @@ from allensdk.brain_observatory.behavior.data_objects.running_speed.running_proc
     get_running_df,
 )
 
-UNNAMED = ("OPHYS_7",)
-"""AllenSDK can't open these: it knows no such session type."""
+NOT_OPENED = {"OPHYS_7": KeyError("image_name")}
+"""AllenSDK can't open these, and says so: it looks for changes from image to image, and patches have no names."""
+TOO_YOUNG = AttributeError("'NoneType' object has no attribute 'to_dataframe'")
+"""What it says of a session that has no trial."""
+NO_GRAY = ("task", "sweep", "movie")
+"""Blocks with rows of another kind."""
 NO_METRICS = "all trials were aborted"
 LAST_BITS = 1e-9
 
@@ -104,11 +108,41 @@ def compare_presentations(name: str, session: BehaviorSession, expected: dict[st
     )
     same(f"{name}: presentations.omitted", table["omitted"].astype(float), [float(row["omitted"]) for row in rows])
     same(f"{name}: presentations.is_change", table["is_change"].astype(float), [float(r["is_change"]) for r in rows])
+    same(
+        f"{name}: presentations.end_time",
+        table["end_time"],
+        [
+            row["start_time_s"] + expected["delay_s"] + expected["flash_s"]  # lasts as long as it would have
+            if row["omitted"]
+            else row["end_time_s"] + expected["delay_s"]
+            for row in rows
+        ],
+    )
     whole = {row["trial"] for row in expected["trials"]}
     sham = [row["is_sham_change"] and row["trial"] in whole for row in rows]
     same(f"{name}: presentations.is_sham_change", table["is_sham_change"].astype(float), np.array(sham, float))
     if not table["active"].all():
         fail(f"{name}: presentations.active: some flashes of the task are not")
+
+
+def compare_gray_and_movie(name: str, session: BehaviorSession, expected: dict[str, Any]) -> None:
+    """Compare what is no flash: one row a block of gray, one a picture of the movie, and nothing else."""
+    table, delay_s = session.stimulus_presentations, expected["delay_s"]
+    is_gray, is_flash = table["stimulus_name"] == "spontaneous", table["image_name"].notna()
+    gray, movie = table[is_gray], table[~is_gray & ~is_flash]
+    blocks = [
+        (row["start_flip"], row["start_time_s"], row["end_time_s"])
+        for row in expected["presentations"]
+        if row["block"] not in NO_GRAY and row["end_time_s"] > row["start_time_s"]
+    ]
+    for what, read, ours in (("gray", gray, blocks), ("movie", movie, expected["pictures"])):
+        columns = list(zip(*ours, strict=True)) or [()] * 5
+        same(f"{name}: {what}.start_frame", read["start_frame"], columns[0])
+        same(f"{name}: {what}.start_time", read["start_time"], [time_s + delay_s for time_s in columns[1]])
+        same(f"{name}: {what}.end_time", read["end_time"], [time_s + delay_s for time_s in columns[2]])
+        if what == "movie" and ours:
+            same(f"{name}: movie.movie_frame_index", read["movie_frame_index"], columns[3])
+            same(f"{name}: movie.movie_repeat", read["movie_repeat"], columns[4])
 
 
 def compare_running(name: str, session: BehaviorSession) -> None:
@@ -159,16 +193,21 @@ def compare_templates(name: str, session: BehaviorSession, expected: dict[str, A
 
 
 def main(folder: Path) -> None:
-    for path in sorted(folder.iterdir()):
+    paths = sorted(folder.iterdir())
+    if not paths:
+        fail(f"{folder} holds no session")
+    for path in paths:
         name = path.name
         expected = json.loads((path / "expected.json").read_text(encoding="utf-8"))
-        too_young = not expected["trials"]
-        if name in UNNAMED or too_young:
+        refusal = NOT_OPENED.get(name, None if expected["trials"] else TOO_YOUNG)
+        if refusal is not None:
             try:
                 BehaviorSession.from_nwb_path(str(path / "session.nwb"))
-            except Exception as error:  # noqa: BLE001 - whichever way it fails
-                why = expected["stage"] if name in UNNAMED else "it is too young to have a trial"
-                print(f"{name}: can't be opened, as expected ({why}; {type(error).__name__})", flush=True)
+            except type(refusal) as error:
+                if str(error) != str(refusal):
+                    fail(f"{name}: can't be opened, but for another reason than {refusal!r}: {error!r}")
+                why = expected["stage"] if name in NOT_OPENED else "it is too young to have a trial"
+                print(f"{name}: can't be opened, as expected ({why}; {error!r})", flush=True)
                 continue
             fail(f"{name}: opens now; move it to the others")
         session = BehaviorSession.from_nwb_path(str(path / "session.nwb"))
@@ -179,7 +218,9 @@ def main(folder: Path) -> None:
             if expected["n_not_aborted"]:
                 getattr(session, method)()
         compare_trials(name, session, expected)
+        same(f"{name}: stimulus_timestamps", session.stimulus_timestamps, expected["flip_times_s"])
         compare_presentations(name, session, expected)
+        compare_gray_and_movie(name, session, expected)
         licks = np.array(expected["licks"], float).reshape(-1, 2)
         same(f"{name}: licks.timestamps", session.licks["timestamps"], licks[:, 0])
         same(f"{name}: licks.frame", session.licks["frame"], licks[:, 1])

@@ -118,9 +118,11 @@ def as_at_home(file: BehaviorStimulusFile) -> None:
 
 def main(folder: Path) -> None:
     recorded = folder / "camstim.pkl"
-    if not recorded.is_file():
-        print("The recorded session is not here: nothing to read.")
+    if (folder / "nothing_recorded.txt").is_file():
+        print("There are no recorded data beside the checkout: nothing to read.")
         return
+    if not recorded.is_file():
+        fail(f"{recorded} is missing")
     file = BehaviorStimulusFile.from_json({"behavior_stimulus_file": str(recorded)})
     clock = StimulusTimestamps.from_stimulus_file(stimulus_file=file, monitor_delay=0.0)
     display = StimulusTimestamps.from_stimulus_file(stimulus_file=file, monitor_delay=DELAY_S)

@@ -15,14 +15,19 @@ from rig.records.nwb.export import export_nwb
 from tests.builders import RECORDED_SESSION, SHARED
 
 PICKLE = "camstim.pkl"
+NOTHING = "nothing_recorded.txt"
+"""Stands in the folder where there are no recorded data at all, and lets the readers of it pass."""
 
 
 def main(folder: Path) -> None:
     recorded = SHARED / "real" / RECORDED_SESSION
-    if not recorded.is_file():
-        folder.mkdir(parents=True)
-        print(f"{recorded.name} does not stand beside the checkout: the recorded session is not imported", flush=True)
+    folder.mkdir(parents=True)
+    if not SHARED.is_dir():
+        (folder / NOTHING).write_text(f"there are no recorded data in {SHARED}\n", encoding="utf-8")
+        print(f"{SHARED} does not stand beside the checkout: no recorded session is imported", flush=True)
         return
+    if not recorded.is_file():
+        sys.exit(f"{recorded} is missing from the recorded data")
     log = import_camstim(read_camstim(recorded), folder / "session")
     export_nwb(log)
     (folder / PICKLE).write_bytes(gzip.decompress(recorded.read_bytes()))

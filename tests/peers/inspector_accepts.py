@@ -12,6 +12,8 @@ from pathlib import Path
 from nwbinspector import Importance, inspect_nwbfile, load_config
 from pynwb import validate
 
+from tests.peers.imported_session import NOTHING
+
 STAY = {
     "check_processing_module_name": "AllenSDK looks for modules of these names: stimulus, running, licking, rewards",
     "check_column_binary_capability": "AllenSDK joins the tables and needs a missing value in omitted and is_change; "
@@ -41,6 +43,11 @@ def problems(path: Path) -> tuple[list[str], Counter[str]]:
 def main(folder: Path) -> None:
     total: Counter[str] = Counter()
     paths = sorted(folder.glob("*/session.nwb"))
+    if (folder / NOTHING).is_file():
+        print("There are no recorded data beside the checkout: nothing to inspect.")
+        return
+    if not paths:
+        sys.exit(f"{folder} holds no NWB file: nothing was inspected")
     for path in paths:
         wrong, stay = problems(path)
         if wrong:

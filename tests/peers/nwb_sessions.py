@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from rig.records.monitor_delay import nominal_delay
 from rig.records.nwb.export import export_nwb
 from rig.records.nwb.templates import templates_of
 from rig.records.performance import response_window_s, trial_columns
-from stages.events import Lick, Outcome, RewardArmed, RewardCommanded, RewardFired, RewardKind
+from stages.events import BlockKind, BlockStarted, Lick, Outcome, RewardArmed, RewardCommanded, RewardFired, RewardKind
 from stages.metrics import session_performance
 from stimuli.spec import Grating, Stimulus, label
 from tests.builders import SWEEP, command, rig_config, run, stage
@@ -44,12 +46,14 @@ def record(
     seed: int = 3,
     commands: tuple[tuple[float, Command], ...] = (),
     rig: str = "simulated",
+    behaviour: str = "jittering",
     **changes: Any,
 ) -> Path:
-    """Run a session into a folder."""
+    """Run a session into a folder; ``behaviour`` is the monitor's, ``dropping`` for late flips."""
     length = {} if name == SWEEP else {"task_duration_min": minutes}
     with contextlib.closing(LogWriter(folder)) as log:
-        run(stage(name, **length, **changes), rig_config(rig), kind=kind, seed=seed, commands=commands, log=log)
+        config = rig_config(rig, behaviour=behaviour)
+        run(stage(name, **length, **changes), config, kind=kind, seed=seed, commands=commands, log=log)
     return folder
 
 
@@ -88,7 +92,7 @@ SESSIONS: dict[str, Callable[[Path], Path]] = {
 """Sessions that AllenSDK opens, by what they are for."""
 WITH_TEMPLATES = ("TRAINING_2", "OPHYS_4")
 NOT_FOR_ALLENSDK = {"OPHYS_7": lambda folder: record(folder, SWEEP, rig="simulated_imaging")}
-"""AllenSDK takes a session's stimulus from the third word of its name, and ``receptive`` is none it knows."""
+"""AllenSDK looks for changes from image to image in whatever was shown, and patches have no ``image_name``."""
 
 
 def name_of(stimulus: Stimulus) -> str:
@@ -113,6 +117,7 @@ def expected(log: SessionLog) -> dict[str, Any]:
     ]
     rewards = list(_rewards(log))
     in_trials = {row.reward_time_s for row in whole}
+    shown = [row for row in folds.presentations.rows if row.start_flip < len(log.flips)]
     columns = trial_columns(whole)
     window_s = response_window_s(log.started.stage_parameters) or (0.15, 0.75)
     delay = nominal_delay(log.started.rig_parameters)
@@ -120,26 +125,62 @@ def expected(log: SessionLog) -> dict[str, Any]:
         columns,
         monitor_delay_s=delay.delay_s,
         opens_s=window_s[0],
-        other_rewards_ul=[volume_ul for time_s, volume_ul, _ in rewards if time_s not in in_trials],
+        other_rewards_ul=[volume_ul for time_s, volume_ul, *_ in rewards if time_s not in in_trials],
     )
     return {
         "stage": log.started.stage,
         "delay_s": delay.delay_s,
-        "n_flips": len(log.flips),
+        "flip_times_s": log.flips["time_s"].tolist(),
         "trials": trials,
-        "rewards": rewards,
+        "rewards": [reward[:3] for reward in rewards],
+        "reward_flips": [flip for *_, flip in rewards],
         "licks": [(e.event.time_s, e.flip) for e in log.entries if isinstance(e.event, Lick)],
         "presentations": [
-            asdict(row) | {"stimulus": names.get(row.stimulus, row.stimulus), "block": row.block.value}
-            for row in folds.presentations.rows
-            if row.start_flip < len(log.flips)
+            asdict(row)
+            | {"stimulus": names.get(row.stimulus, row.stimulus), "block": row.block.value, "end_time_s": end_s}
+            for row, end_s in zip(shown, _ends_s(log, [row.start_flip for row in shown]), strict=True)
         ],
+        "pictures": list(_pictures(log)),
+        "flash_s": log.started.stage_parameters.get("presentation", {}).get("flash_s"),
+        "movie_part_flip": movie_part_flip(log),
         "metrics": asdict(metrics),
         "n_not_aborted": sum(row.outcome is not Outcome.ABORTED for row in whole),
     }
 
 
-def _rewards(log: SessionLog) -> Iterator[tuple[float, float, bool]]:
+def _ends_s(log: SessionLog, starts: list[int]) -> Iterator[float]:
+    """Yield when what came on with each of these flips was gone: at the next of them, or as something else was shown.
+
+    What was still there stops with the last flip, and what came on with that one is there for a refresh.
+    """
+    shown, times_s, last = log.flips["stimulus"].tolist(), log.flips["time_s"].tolist(), len(log.flips) - 1
+    for start, following in zip(starts, [*starts[1:], last], strict=True):
+        end = next((flip for flip in range(start, following) if shown[flip] != shown[start]), following)
+        yield times_s[end] if start < last else times_s[last] + 1 / log.started.refresh_hz
+
+
+def _pictures(log: SessionLog) -> Iterator[tuple[int, float, float, int, int]]:
+    """Yield first flip, start, end, number and repeat of each picture of a movie."""
+    pictures, times_s = log.flips["movie_frame"].tolist(), log.flips["time_s"].tolist()
+    seen: Counter[int] = Counter()
+    flip = 0
+    for picture, same in groupby(pictures):
+        begun, flip = flip, flip + len(list(same))
+        if picture >= 0:
+            yield begun, times_s[begun], times_s[min(flip, len(times_s) - 1)], picture, seen[picture]
+            seen[picture] += 1
+
+
+def movie_part_flip(log: SessionLog) -> int | None:
+    """Return the flip where gray and movie after the task begin; None without a movie."""
+    begun = [(e.event.block, e.flip) for e in log.entries if isinstance(e.event, BlockStarted)]
+    if BlockKind.MOVIE not in dict(begun):
+        return None
+    return next(flip for block, flip in begun if block in (BlockKind.GRAY_AFTER, BlockKind.MOVIE))
+
+
+def _rewards(log: SessionLog) -> Iterator[tuple[float, float, bool, int]]:
+    """Yield time, microlitres, whether it was no lick's, and the flip."""
     kinds: dict[int, tuple[RewardKind, float]] = {}
     for entry in log.entries:
         match entry.event:
@@ -149,7 +190,7 @@ def _rewards(log: SessionLog) -> Iterator[tuple[float, float, bool]]:
                 kinds[reward] = kind, volume_ul
             case RewardFired(reward=reward, time_s=time_s):
                 kind, volume_ul = kinds[reward]
-                yield time_s, volume_ul, kind is not RewardKind.EARNED
+                yield time_s, volume_ul, kind is not RewardKind.EARNED, entry.flip
 
 
 def main(folder: Path) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+import pickle
 import pickletools
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -12,11 +19,11 @@ from hardware.simulated.mice import MouseKind
 from rig.cli import app
 from rig.log.reader import SessionLog, read_session
 from rig.records.camstim import CamstimError
-from rig.records.camstim.reader import Recording, read_camstim
+from rig.records.camstim.reader import Recording, _Careful, read_camstim
 from rig.records.camstim_export import FILE, export_camstim
 from rig.records.folds import Folds
 from stages.events import BlockKind, BlockStarted, Lick, Outcome
-from tests.builders import IMAGES, SWEEP, command
+from tests.builders import IMAGES, RECORDED_SESSION, SWEEP, command, recorded
 from tests.peers.nwb_sessions import MOVIE, record
 
 
@@ -82,6 +89,58 @@ def test_a_sweep_is_refused(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "is a sweep, which camstim's behaviour files can't hold" in result.stderr
     assert not (folder / FILE).exists()
+
+
+def test_a_session_without_a_complete_trial_is_refused(tmp_path: Path) -> None:
+    folder = record(tmp_path / "s", IMAGES, commands=(command("stop-now", at_s=1.5),))
+
+    result = CliRunner().invoke(app, ["export", "camstim", str(folder)])
+
+    assert result.exit_code == 1
+    assert "not one trial came to its end, and no reader opens a camstim file without" in " ".join(
+        result.stderr.split()
+    )
+    assert not (folder / FILE).exists()
+
+
+def test_start_and_stop_are_local_times_on_one_offset_which_stands_beside(log: SessionLog, tmp_path: Path) -> None:
+    """Clocks are set forward at 02:00, in mid-session: the session is no hour longer for it."""
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "America/Los_Angeles"
+    time.tzset()
+    try:
+        moved = replace(log, started=msgspec.structs.replace(log.started, started_at="2026-03-08T09:59:00+00:00"))
+        data = pickle.loads(export_camstim(moved, path=tmp_path / FILE).read_bytes())
+    finally:
+        if before is None:
+            del os.environ["TZ"]
+        else:
+            os.environ["TZ"] = before
+        time.tzset()
+
+    assert data["start_time"].isoformat() == "2026-03-08T01:59:00"
+    assert data["utc_offset_s"] == -8 * 3600
+    assert (data["stop_time"] - data["start_time"]).total_seconds() == pytest.approx(log.flips["time_s"][-1], abs=1e-5)
+
+
+def frames_of(trial: dict[str, Any]) -> dict[str, int]:
+    return {name: frame for name, how, _, frame in trial["events"] if not how}
+
+
+def test_an_automatic_reward_is_told_on_the_change_as_camstim_tells_it(log: SessionLog) -> None:
+    """In the recorded session on the change's frame in 5 of 5, with water 9 or 10 frames later."""
+    ours = pickle.loads(export_camstim(log).read_bytes())
+    with gzip.open(recorded(RECORDED_SESSION)) as file:
+        theirs = _Careful(file, encoding="latin1").load()
+
+    for data in (ours, theirs):
+        trials = [t for t in data["items"]["behavior"]["trial_log"] if "auto_reward" in frames_of(t)]
+        assert len(trials) > 1
+        for trial in trials:
+            frames = frames_of(trial)
+            assert frames["auto_reward"] == frames["stimulus_changed"]
+            ((_, _, paid),) = trial["rewards"]
+            assert paid - frames["stimulus_changed"] in (9, 10)
 
 
 def test_a_destination_that_is_gone_is_named(log: SessionLog, tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
 """A session in real time that expects to be killed: says in two files what it has seen, and when.
 
-Run as ``python -m tests.sessions.killed_session FOLDER SEED SYNC_S [MOUSE]``; a sync of the disk then takes ``SYNC_S``
-longer than it does. The files are mapped into memory, so that what
+Run as ``python -m tests.sessions.killed_session FOLDER SEED SYNC_S [MOUSE [CHANGES]]``; a sync of the disk then takes
+``SYNC_S`` longer than it does, and ``CHANGES`` are the stage's, in JSON. The files are mapped into memory, so that what
 was noted last outlives the process by which it was noted.
 """
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +52,9 @@ def seen(path: Path) -> np.ndarray:
     return times_s[1 : int(times_s[0]) + 1] if len(times_s) else np.empty(0)
 
 
-def main(folder: Path, seed: int, sync_s: float, kind: MouseKind = MouseKind.ALWAYS) -> None:
+def main(
+    folder: Path, seed: int, sync_s: float, kind: MouseKind = MouseKind.ALWAYS, changes: dict[str, Any] | None = None
+) -> None:
     entries, flips = Ring(folder / ENTRIES), Ring(folder / FLIPS)
     advance = PacedScreen.advance
 
@@ -69,9 +73,15 @@ def main(folder: Path, seed: int, sync_s: float, kind: MouseKind = MouseKind.ALW
         fsync(fd)
 
     os.fsync = slow_fsync
-    session = plan(stage(), rig_config(), kind=kind, seed=seed, fast=False, folder=folder / SESSION)
+    session = plan(stage(**(changes or {})), rig_config(), kind=kind, seed=seed, fast=False, folder=folder / SESSION)
     run_plan(session, runtime_dir=folder / "runtime", observer=lambda _: entries.note())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), *(MouseKind(kind) for kind in sys.argv[4:]))
+    main(
+        Path(sys.argv[1]),
+        int(sys.argv[2]),
+        float(sys.argv[3]),
+        MouseKind(sys.argv[4]) if len(sys.argv) > 4 else MouseKind.ALWAYS,
+        json.loads(sys.argv[5]) if len(sys.argv) > 5 else None,
+    )

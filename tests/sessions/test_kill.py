@@ -5,13 +5,15 @@ The worst losses are printed; ``pytest -s tests/sessions/test_kill.py`` shows th
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,12 +45,21 @@ class Killed:
         return self.killed_s - float(lost_s[0]) if len(lost_s) else 0.0
 
 
-def kill_one(folder: Path, *, seed: int, after_s: float, sync_s: float, kind: MouseKind = MouseKind.ALWAYS) -> Killed:
-    """Start a session, kill it ``after_s`` after its first entry."""
+def kill_one(
+    folder: Path,
+    *,
+    seed: int,
+    after_s: float,
+    sync_s: float,
+    kind: MouseKind = MouseKind.ALWAYS,
+    changes: Mapping[str, Any] | None = None,
+) -> Killed:
+    """Start a session, kill it ``after_s`` after its first entry; ``changes`` are its stage's."""
+    arguments = [str(folder), str(seed), str(sync_s), kind.value, json.dumps(changes)]
     folder.mkdir()
     with (folder / "errors.txt").open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sessions.killed_session", str(folder), str(seed), str(sync_s), kind.value],
+            [sys.executable, "-m", "tests.sessions.killed_session", *arguments],
             cwd=ROOT,
             stderr=errors,
         )

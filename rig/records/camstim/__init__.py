@@ -13,8 +13,10 @@ Rules
       ended is fed in; every start, abort, change, outcome, reward and end is ours and compared.
 
 Where to find it
-    ``reader``  the file as plain values
-    ``replay``  our task on it, trial by trial beside what was recorded
+    ``reader``     the file as plain values
+    ``stage``      its parameters as a stage of ours
+    ``replay``     our task on it, trial by trial beside what was recorded
+    ``importing``  it as a session of ours, so that it goes through the same tables
 """
 
 

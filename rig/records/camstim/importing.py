@@ -2,14 +2,17 @@
 
 What is told is what camstim did, not what our task would have done (``replay`` says where these differ): its starts,
 changes, answers, rewards and ends, on its frames. What it did not record is left out: plans, echoes of the valve,
-edges. How late a flash was is not known and stands as 0.
+edges. How late a flash was is not known and stands as 0. Nor does camstim note a time zone: where nobody says which it
+was, this computer's is taken, and a note in the log says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -20,7 +23,7 @@ from rig.log.reader import SessionLog, read_session
 from rig.log.schema import FLIP_DTYPE, SCHEMA_VERSION, AnyEvent, Entry, to_plain
 from rig.log.writer import LogWriter
 from rig.records.camstim import CamstimError
-from rig.records.camstim.reader import RecordedTrial, Recording
+from rig.records.camstim.reader import RecordedAbout, RecordedTrial, Recording
 from rig.records.camstim.stage import REFRESH_HZ, stage_of
 from stages.events import (
     Aborted,
@@ -32,6 +35,7 @@ from stages.events import (
     FlashOmitted,
     FlashShown,
     Lick,
+    Note,
     Outcome,
     RewardArmed,
     RewardCommanded,
@@ -53,16 +57,47 @@ from stimuli.spec import NaturalMovie, Stimulus, label
 
 CAMSTIM = "camstim"
 """What ``SessionStarted.imported_from`` says."""
+IMPORT = "rig import"
+"""Who says what stands in a note."""
 GRAY = 0
 """Its place among the stimuli."""
 Told = tuple[int, AnyEvent]
 """A frame, and what happened on it."""
 
 
-def import_camstim(recording: Recording, folder: Path) -> SessionLog:
+def zone_of(name: str) -> tzinfo:
+    """Return the time zone of that name, ``America/Los_Angeles``; Windows has its zones from tzdata, as pandas does.
+
+    Raises
+    ------
+    CamstimError
+        There is none.
+    """
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:  # OSError: a folder of zones, as Europe is
+        what = f"{name!r} is no time zone; give area and city, for instance --time-zone America/Los_Angeles"
+        raise CamstimError(what) from error
+
+
+def begun_at(about: RecordedAbout, *, time_zone: tzinfo | None = None) -> datetime:
+    """Return when a session began, with its offset from UTC.
+
+    The file's own offset if it has one, else in the zone that is given, else in this computer's. Of an hour that comes
+    twice, as clocks are set back, the first is taken.
+    """
+    if about.utc_offset_s is not None:
+        return about.started_at.replace(tzinfo=timezone(timedelta(seconds=about.utc_offset_s)))
+    return about.started_at.replace(tzinfo=time_zone) if time_zone is not None else about.started_at.astimezone()
+
+
+def import_camstim(recording: Recording, folder: Path, *, time_zone: tzinfo | None = None) -> SessionLog:
     """Write a recorded session as a session of ours and return it.
 
-    Its start is taken to be in this machine's time zone: camstim notes none.
+    Parameters
+    ----------
+    time_zone
+        Where camstim's clock stood, see ``begun_at``.
 
     Raises
     ------
@@ -77,11 +112,14 @@ def import_camstim(recording: Recording, folder: Path) -> SessionLog:
     stage = stage_of(recording, refreshes, whole=True)
     stimuli = stimuli_of(stage, image_names=recording.images, refresh_hz=REFRESH_HZ)
     index_of = {label(stimulus): index for index, stimulus in enumerate(stimuli)}
-    started = _started(recording, stage, stimuli)
+    started = _started(recording, stage, stimuli, time_zone=time_zone)
     flips = _flips(recording, refreshes, index_of, stimuli)
     told = sorted(_told(recording, index_of, flips), key=lambda one: _place(one[0], one[1], recording.trials))
     with closing(LogWriter(folder)) as log:
         log.append(Entry(0, int(refreshes[0]), started))
+        if recording.about.utc_offset_s is None and time_zone is None:
+            text = f"no time zone is recorded; the start is taken as this computer's time, {started.started_at}"
+            log.append(Entry(0, int(refreshes[0]), Note(who=IMPORT, text=text, time_s=0.0)))
         for frame, event in told:
             log.append(Entry(frame, int(refreshes[frame]), event))
         log.flips(flips)
@@ -117,7 +155,9 @@ def _place(frame: int, event: AnyEvent, trials: list[RecordedTrial]) -> tuple[in
     return frame, begun, _ORDER.index(type(event))
 
 
-def _started(recording: Recording, stage: StageParameters, stimuli: list[Stimulus]) -> SessionStarted:
+def _started(
+    recording: Recording, stage: StageParameters, stimuli: list[Stimulus], *, time_zone: tzinfo | None
+) -> SessionStarted:
     about = recording.about
     return SessionStarted(
         schema_version=SCHEMA_VERSION,
@@ -127,7 +167,7 @@ def _started(recording: Recording, stage: StageParameters, stimuli: list[Stimulu
         stage=recording.stage,
         rig=about.rig,
         simulated=False,
-        started_at=about.started_at.astimezone().isoformat(),
+        started_at=begun_at(about, time_zone=time_zone).isoformat(),
         host_zero_s=0.0,
         seed=0,
         refresh_hz=REFRESH_HZ,

@@ -34,6 +34,8 @@ _LET_IN = {  # all that the published session asks for
 }
 NEAR_FRAMES = 3
 """An omission logged this near a drawn frame was none, as AllenSDK takes it."""
+UTC_OFFSET = "utc_offset_s"
+"""A key of our own, which camstim's readers pass over: local time less UTC of ``start_time`` and ``stop_time``."""
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -84,6 +86,8 @@ class RecordedAbout:
     """A UUID: camstim's own, or for want of one made of the file's bytes."""
     started_at: datetime
     """Without a time zone."""
+    utc_offset_s: float | None
+    """Of the clock that told it, local less UTC; camstim notes none, our own export does."""
     rig: str
     version: str
     """Of camstim; empty where it is not told."""
@@ -247,6 +251,7 @@ def _about(data: dict[str, Any], content: bytes) -> RecordedAbout:
     return RecordedAbout(
         session_id=str(UUID(str(told)) if told else UUID(bytes=digest.digest()[:16], version=8)),
         started_at=data["start_time"],
+        utc_offset_s=float(data[UTC_OFFSET]) if UTC_OFFSET in data else None,
         rig=str(data.get("rig_id") or data.get("comp_id") or "unknown"),
         version=str(data.get("platform_info", {}).get("camstim", "")),
         sha256=digest.hexdigest(),

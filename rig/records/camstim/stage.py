@@ -22,8 +22,8 @@ def stage_of(recording: Recording, refreshes: IntArray, *, whole: bool = False) 
     refreshes
         Shape (n,): the refresh of each frame.
     whole
-        With what came after the task. Without it the session ends there, and its gray before is as long as it was and
-        not as it was meant to be: so it is run again.
+        As it was meant to be: with omissions, a retracted spout, and what came after the task. Without it the session
+        ends with the task, its gray before is as long as it was, and nothing is drawn: so it is run again.
 
     Raises
     ------
@@ -31,17 +31,22 @@ def stage_of(recording: Recording, refreshes: IntArray, *, whole: bool = False) 
         Its parameters are not those of a flashed session of this task; says which.
     """
     try:
-        return StageParameters.model_validate(_fields(recording, refreshes) | (_after(recording) if whole else {}))
+        return StageParameters.model_validate(_fields(recording, refreshes) | (_meant(recording) if whole else {}))
     except KeyError as error:
         raise CamstimError(f"its parameters lack {error}: only flashed sessions of this task are read") from error
     except (TypeError, ValueError) as error:
         raise CamstimError(f"its parameters are not those of a flashed session of this task: {error}") from error
 
 
-def _after(recording: Recording) -> dict[str, Any]:
-    padding_s = float(recording.params["start_stop_padding"])
-    movie = recording.movie
-    return {
+def _meant(recording: Recording) -> dict[str, Any]:
+    """Return what replaces some of ``_fields``."""
+    p, movie = recording.params, recording.movie
+    padding_s = float(p["start_stop_padding"])
+    passive = not p.get("lick_spout", True) or "passive" in recording.stage.split("_")
+    no_water = {"warm_up_trials": 0, "free_reward_after_misses": None} if passive else {}
+    return no_water | {
+        "omission_probability": p.get("flash_omit_probability", 0.0),
+        "passive": passive,
         "gray_before_s": padding_s,
         "gray_after_s": padding_s,
         "movie": None
