@@ -123,6 +123,10 @@ class EdgeSource(Device, Protocol):
     def read_frame_pulses(self) -> FramePulses:
         """Return the frame pulses seen back since the last call."""
 
+    @property
+    def read_until_s(self) -> float:
+        """Host time from before which every edge has been read: what is missing later may be under way."""
+
     def next_due_s(self) -> float:
         """Return the host time before which nothing new can come: -infinity if it may come at any time.
 

@@ -151,8 +151,7 @@ class NidaqEdges:
         self._n_glitches = 0
         self._fullest = 0
         self._longest_poll_s = 0.0
-        self.read_until_s = 0.0
-        """Host time from before which all edges have been read."""
+        self._read_until_s = 0.0
         self.polled_s = math.inf
         """Host time of the last poll's end; infinity before the first."""
         self.slow_s = 0.0
@@ -269,6 +268,11 @@ class NidaqEdges:
         """See ``EdgeSource.read_frame_pulses``."""
         return FramePulses.joined([self._frames.popleft() for _ in range(len(self._frames))])
 
+    @property
+    def read_until_s(self) -> float:
+        """See ``EdgeSource.read_until_s``."""
+        return self._read_until_s
+
     def next_due_s(self) -> float:
         """See ``EdgeSource.next_due_s``: a real card may say something at any time."""
         return -math.inf
@@ -292,7 +296,7 @@ class NidaqEdges:
             try:
                 with self.connection.calls(self.name):
                     self._poll(begun_s)
-                self.read_until_s = begun_s
+                self._read_until_s = begun_s
             except DeviceError as error:
                 self.lose(error)
         now_s = self._clock.now_s()

@@ -197,10 +197,11 @@ class NidaqOutputs:
 
     def serve(self, *, host_s: float) -> None:
         """Raise the frame line when its pulse is over; give alignment pulses; miss frame pulses."""
-        if self._n_unseen >= UNSEEN_PULSES and host_s - self._unseen_since_s > UNSEEN_S and self._edges.lost is None:
+        unseen_s = self._edges.read_until_s - self._unseen_since_s  # what has not been read may have been seen back
+        if self._n_unseen >= UNSEEN_PULSES and unseen_s > UNSEEN_S and self._edges.lost is None:
             self._unseen = DeviceError(
                 device=self.name,
-                what=f"frame pulses have not been seen back for {host_s - self._unseen_since_s:.1f} s",
+                what=f"frame pulses have not been seen back for {unseen_s:.1f} s",
                 remedy="check the frame-pulse line and its echo",
             )
         if self._identity is None or self._connection.gone is not None or host_s < self.due_s():

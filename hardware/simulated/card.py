@@ -194,6 +194,11 @@ class SimulatedCard:
         """See ``EdgeSource.read_frame_pulses``."""
         return FramePulses.joined([self._echoes.popleft() for _ in range(len(self._echoes))])
 
+    @property
+    def read_until_s(self) -> float:
+        """See ``EdgeSource.read_until_s``: they come as they are asked for."""
+        return self.clock.now_s()
+
     def next_due_s(self) -> float:
         """See ``EdgeSource.next_due_s``."""
         due_s = self._quiet_until_s = self.mouse.next_lick_s()

@@ -192,6 +192,7 @@ class Columns:
         the last flip wait as well: theirs was made while this was being gathered.
         """
         host_s = self._unpaired_host_s
+        read_until_s = self._edges.read_until_s
         pulses = FramePulses.joined([self._pulses, self._edges.read_frame_pulses()])
         self._pulses = pulses
         if not len(host_s):
@@ -209,8 +210,9 @@ class Columns:
         paired = flip[good]
         known = pulses[good & is_known]
         self._paired = FramePulses.joined([self._paired, known])
-        # A flip is done with when a later pulse has been seen, or when its own is overdue.
-        settled_s = max(float(seen_s.max()) if len(seen_s) else -np.inf, float(due_s[-1]) - OVERDUE_S)
+        # A flip is done with when a later pulse has been seen, or when its own is overdue: not while nobody reads.
+        last_s = min(float(due_s[-1]), float(clock_map.session_s_of(np.array([read_until_s]))[0]))
+        settled_s = max(float(seen_s.max()) if len(seen_s) else -np.inf, last_s - OVERDUE_S)
         done = int(np.searchsorted(due_s, settled_s + near_s))
         self._unpaired_host_s = host_s[done:]
         self._n_new += len(paired)

@@ -332,7 +332,7 @@ class Loop:
                     "check the frame-pulse line and its echo",
                 ),
             )
-        if fit.n_missing > fit.n_new:
+        if fit.n_missing - fit.n_extra > fit.n_new:  # one that came late is missing at its flip and extra elsewhere
             what = f"{fit.n_missing} of {fit.n_missing + fit.n_new} frame pulses were not seen back"
             remedy = "check the frame-pulse line and its echo"
             self._faults.name(DeviceError(device="card", what=what, remedy=remedy), self._owed, time_s=self._time_s)
