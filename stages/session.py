@@ -205,6 +205,8 @@ class Session:
         ends = self._block_ends - 1 if refresh < self._block_ends - 1 else self._block_ends
         if self.block in _CLOSING:
             return ends
+        if self._is_asked:  # by a reward that failed in gray or pause, say, which is heard of after the move
+            return refresh + 1
         return min(self._stimulus.due_refresh(refresh=refresh, running=self._is_running), ends)
 
     # --- told by the step -----------------------------------------------------------------------

@@ -17,7 +17,7 @@ from rig.config.files import shipped
 from rig.log.replay import replay
 from stages.events import InputEvent
 from stages.task import At, Outputs, Task
-from tests.builders import GRATINGS, Ran, rig_config, run
+from tests.builders import GRATINGS, Ran, command, rig_config, run
 from tests.properties import strategies as draw
 
 
@@ -38,6 +38,15 @@ from tests.properties import strategies as draw
     commands=[draw.LAST],
     faults={"device_gone_s": 16.0},
     policies={},
+)
+@example(  # a reward fails in a pause, and the valve's policy ends the session
+    name=GRATINGS,
+    behaviour="perfect",
+    licks_s=[],
+    seed=0,
+    commands=[command("pause", at_s=0.0), command("reward", at_s=1.0), draw.LAST],
+    faults={"device_gone_s": 1.0},
+    policies={"card": "continue", "valve": "stop"},
 )
 def test_jumping_stepping_and_replay_give_the_same_bytes(
     name: str, behaviour: str, licks_s: list[float], seed: int, commands: list, faults: dict, policies: dict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
 
 import numpy as np
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.events import (
+    BlockKind,
+    BlockStarted,
     CommandReceived,
     FlashOmitted,
     FlashPlanned,
@@ -76,9 +79,11 @@ def check_licks(ran: Ran) -> None:
     rows = ran.live.trials.rows
     licks = [entry for entry in ran.log.entries if type(entry.event).__name__ == "Lick"]
     of_trials = Counter(time_s for row in rows for time_s in row.lick_times_s)
+    pauses = [(e.flip, e.event.block is BlockKind.PAUSE) for e in ran.entries(BlockStarted)]
     for entry in licks:
         inside = bool(rows) and rows[0].start_flip <= entry.flip < rows[-1].end_flip
-        assert of_trials[entry.event.time_s] == int(inside)
+        paused = any(is_pause for flip, is_pause in pauses[: bisect_left(pauses, (entry.flip,))][-1:])
+        assert of_trials[entry.event.time_s] == int(inside and not paused)
 
 
 def check_cadence(ran: Ran, parameters: Stage) -> None:
