@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.events import (
@@ -31,7 +31,7 @@ from stages.events import (
     TrialStarted,
 )
 from stages.parameters import Flashed, Stage, SweepParameters
-from tests.builders import Ran, rig_config, run, stage
+from tests.builders import GRATINGS, Ran, rig_config, run, stage
 from tests.properties import strategies as draw
 
 HZ = 60
@@ -208,6 +208,15 @@ def test_a_session_without_water_gives_none_whatever_is_asked(
     commands=draw.commands,
     faults=draw.faults,
     policies=draw.policies,
+)
+@example(  # the first lick on the flip that the task and its first trial begin with
+    name=GRATINGS,
+    behaviour="perfect",
+    licks_s=[],
+    seed=0,
+    commands=[draw.LAST],
+    faults={"lick_line_stuck_s": 0.5},
+    policies={},
 )
 def test_a_session_keeps_its_rules_with_commands_pauses_and_faults(
     name: str, behaviour: str, licks_s: list[float], seed: int, commands: list, faults: dict, policies: dict
