@@ -108,7 +108,7 @@ class TrialsFold:
                         entry.flip,
                         self._n_on_flip + 1 if entry.flip == self._last_lick_flip else 1,
                     )
-                else:
+                elif not self._paused:
                     self._loose_licks.append((entry.flip, event.time_s))
             case TrialStarted():
                 self._start(entry, event)
@@ -133,7 +133,7 @@ class TrialsFold:
                 self._stimuli = event.stimuli
                 self._is_ours = event.imported_from is None
             case BlockStarted():
-                self._begin_block(event.block)
+                self._paused, self._task_runs = event.block is BlockKind.PAUSE, event.block is BlockKind.TASK
             case _:
                 pass
 
@@ -144,13 +144,6 @@ class TrialsFold:
         cut short is none of them.
         """
         return trial_table(self.rows)
-
-    def _begin_block(self, block: BlockKind) -> None:
-        if block is BlockKind.PAUSE and self.rows:
-            self.rows[-1].lick_times_s += [time_s for _, time_s in self._loose_licks]
-        if block is BlockKind.PAUSE or self._paused:
-            self._loose_licks.clear()
-        self._paused, self._task_runs = block is BlockKind.PAUSE, block is BlockKind.TASK
 
     def _start(self, entry: Entry, event: TrialStarted) -> None:
         licks = []
