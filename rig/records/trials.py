@@ -85,8 +85,7 @@ class TrialsFold:
         self._stimuli: list[Stimulus] = []
         self._running = False
         self._is_ours = True
-        self._task_runs = True
-        self._paused = False
+        self._block = BlockKind.TASK
         self._loose_licks: list[tuple[int, float]] = []  # seen while no trial ran: (flip, time)
         self._last_lick_flip = -1
         self._n_on_flip = 0
@@ -99,7 +98,7 @@ class TrialsFold:
             return  # its trial's beginning stands in a damaged line
         match event:
             case Lick() if not self._is_ours:
-                if self.rows and self._task_runs:
+                if self.rows and self._block is BlockKind.TASK:
                     self.rows[-1].lick_times_s.append(event.time_s)
             case Lick():
                 if self._running:
@@ -108,7 +107,7 @@ class TrialsFold:
                         entry.flip,
                         self._n_on_flip + 1 if entry.flip == self._last_lick_flip else 1,
                     )
-                elif not self._paused:
+                elif self._block is not BlockKind.PAUSE:
                     self._loose_licks.append((entry.flip, event.time_s))
             case TrialStarted():
                 self._start(entry, event)
@@ -133,7 +132,7 @@ class TrialsFold:
                 self._stimuli = event.stimuli
                 self._is_ours = event.imported_from is None
             case BlockStarted():
-                self._paused, self._task_runs = event.block is BlockKind.PAUSE, event.block is BlockKind.TASK
+                self._block = event.block
             case _:
                 pass
 

@@ -48,6 +48,7 @@ LATE_LICK_S = 0.25
 IMPOSSIBLE_LICK_S = 5.0
 """No trial has a lick from so long before it began: the session would have ended at such a stall."""
 UNPAID = (Outcome.MISS, Outcome.CORRECT_REJECT, Outcome.FALSE_ALARM, Outcome.ABORTED)
+"""Outcomes that earn no water."""
 WITH_A_FLIP = (BlockStarted, BlockEnded, FlashShown, FlashOmitted, TrialStarted, TrialEnded, Change, ShamChange)
 """What has the time of the flip it came with."""
 RATE_TOLERANCE = 0.2
