@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from uuid import UUID, uuid4, uuid5
 
 import msgspec
@@ -19,6 +19,13 @@ NAMESPACE = UUID("6b0d5a0e-6d5c-4f0c-9d2b-0f5a3f1f7c55")
 """Of the identities that follow from what a row says."""
 UNTOLD = ("recorded_at", "who", "host")
 """What may differ between two recordings of one fact: the first one stands."""
+
+
+Named = Annotated[str, msgspec.Meta(min_length=1)]
+Day = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")]
+"""Of the laboratory's calendar: ``YYYY-MM-DD``."""
+Instant = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)$")]
+"""ISO 8601 with its offset."""
 
 
 class Sex(StrEnum):
@@ -79,7 +86,7 @@ class Aspect(StrEnum):
 class Judgement(StrEnum):
     """What came of judging."""
 
-    PASS = "pass"  # noqa: S105 - no password
+    PASS = "pass"
     FAIL = "fail"
     NOT_JUDGED = "not_judged"
 
@@ -132,14 +139,13 @@ class Mouse(Fact, frozen=True, kw_only=True):
 
     table = "mice"
 
-    name: str
+    name: Named
     genotype: str = ""
     driver_lines: tuple[str, ...] = ()
     reporter_line: str = ""
     indicator: str = ""
     sex: Sex = Sex.UNKNOWN
-    born: str | None = None
-    """Day, ``YYYY-MM-DD``."""
+    born: Day | None = None
     cohort: str = ""
     project_code: str = ""
     curriculum: str
@@ -165,8 +171,8 @@ class Weight(Fact, frozen=True, kw_only=True):
 
     table = "weights"
 
-    mouse: str
-    day: str
+    mouse: Named
+    day: Day
     weight_g: float
     session_id: str | None = None
     """The session before which it was weighed."""
@@ -177,8 +183,8 @@ class Water(Fact, frozen=True, kw_only=True):
 
     table = "water"
 
-    mouse: str
-    day: str
+    mouse: Named
+    day: Day
     kind: WaterKind
     volume_ml: float
     session_id: str | None = None
@@ -194,10 +200,10 @@ class Start(Fact, frozen=True, kw_only=True):
 
     table = "starts"
 
-    mouse: str
-    day: str
-    rig: str
-    session_id: str
+    mouse: Named
+    day: Day
+    rig: Named
+    session_id: Named
     """Of this start's own log."""
     part_of: str | None = None
     """``session_id`` of the first part, where this one goes on with a session that had crashed."""
@@ -214,11 +220,11 @@ class Session(Fact, frozen=True, kw_only=True):
 
     table = "sessions"
 
-    log_id: str
+    log_id: Named
     """UUID of this log's own session; that of the first part is ``session_id``."""
-    log_started_at: str
+    log_started_at: Instant
     """When this part began: ISO 8601 with offset."""
-    rig: str
+    rig: Named
     why_ended: str = ""
     duration_s: float
     """From this log's first flip to its end."""
@@ -236,11 +242,11 @@ class Session(Fact, frozen=True, kw_only=True):
     """``rig.records.summary.Summary`` of this log."""
 
     # What stages.history.SessionFacts has, and means.
-    session_id: str
-    mouse: str
+    session_id: Named
+    mouse: Named
     stage: str
-    day: str
-    started_at: str
+    day: Day
+    started_at: Instant
     ended: str
     task_min: float
     planned_min: float
@@ -274,8 +280,8 @@ class Decided(Fact, frozen=True, kw_only=True):
 
     table = "decisions"
 
-    mouse: str
-    day: str
+    mouse: Named
+    day: Day
     after_session: str | None
     """The last session that it rests on; None before the first."""
     stage: str
@@ -294,8 +300,8 @@ class Override(Fact, frozen=True, kw_only=True):
 
     table = "overrides"
 
-    mouse: str
-    day: str
+    mouse: Named
+    day: Day
     kind: OverrideKind
     stage: str | None = None
     """Where the mouse is placed, with kind ``stage``."""
@@ -310,7 +316,7 @@ class Remark(Fact, frozen=True, kw_only=True):
 
     table = "notes"
 
-    day: str
+    day: Day
     text: str
     mouse: str | None = None
     rig: str | None = None
@@ -322,10 +328,10 @@ class Calibrated(Fact, frozen=True, kw_only=True):
 
     table = "calibrations"
 
-    rig: str
+    rig: Named
     device: str
     """As it is called in the rig's file: ``valve``, ``screen``."""
-    day: str
+    day: Day
     content: dict[str, Any]
 
 
@@ -334,7 +340,7 @@ class Rig(Fact, frozen=True, kw_only=True):
 
     table = "rigs"
 
-    name: str
+    name: Named
     content: dict[str, Any]
 
 
@@ -343,8 +349,8 @@ class Container(Fact, frozen=True, kw_only=True):
 
     table = "containers"
 
-    mouse: str
-    name: str
+    mouse: Named
+    name: Named
     structure: str
     """Targeted, as ``VISp``."""
     depth_um: float
@@ -359,16 +365,16 @@ class Plane(Fact, frozen=True, kw_only=True):
 
     table = "planes"
 
-    mouse: str
-    session_id: str
-    index: int
+    mouse: Named
+    session_id: Named
+    plane_index: int
     """0 to 7."""
     container: str
     """The container's name."""
 
     def said_once(self) -> tuple[str, ...]:
-        """Return session and index."""
-        return (self.session_id, str(self.index))
+        """Return session and plane."""
+        return (self.session_id, str(self.plane_index))
 
 
 class Verdict(Fact, frozen=True, kw_only=True):
@@ -376,9 +382,9 @@ class Verdict(Fact, frozen=True, kw_only=True):
 
     table = "verdicts"
 
-    mouse: str
-    session_id: str
-    index: int | None = None
+    mouse: Named
+    session_id: Named
+    plane_index: int | None = None
     """Of the plane; None for the whole session."""
     aspect: Aspect
     judge: Judge
