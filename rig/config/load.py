@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from stages.parameters import Contradictions
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
+
+FEW_KINDS = 4
+"""So many kinds are all named when one is misspelt; of more, the nearest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ def _problems(
         if isinstance(error, Contradictions):
             at = _place(detail["loc"], lines)
             for field, message in error.problems:
-                location = (*at, *field.split("."))
+                location = (*at, *(int(part) if part.isdigit() else part for part in field.split(".")))
                 problems.append(Problem(str(path), _line(location, lines), _dotted(location), message))
         elif not (detail["type"] == "missing" and detail["loc"] in misspelt):
             problems.append(_problem(path, detail, lines, model))
@@ -184,7 +188,10 @@ def _problem(path: Path, detail: dict[str, Any], lines: dict[Location, int], mod
             message = "is missing"
         case "union_tag_invalid":
             context = detail["ctx"]
-            message = f"kind {context['tag']!r} is not known; one of {context['expected_tags']}"
+            tags = re.findall(r"'([^']+)'", context["expected_tags"])
+            close = difflib.get_close_matches(context["tag"], tags, n=1) if len(tags) > FEW_KINDS else []
+            known = f"did you mean {close[0]}?" if close else f"one of {context['expected_tags']}"
+            message = f"kind {context['tag']!r} is not known; {known}"
         case "union_tag_not_found":
             message = "needs a field 'kind'"
         case "model_type" | "model_attributes_type":
