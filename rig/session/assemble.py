@@ -88,6 +88,8 @@ class SessionPlan:
     """Where the laboratory's own pictures were imported to; stand-ins where there are none."""
     stand_ins: bool = False
     """Whether a rig with a real device may show stand-ins."""
+    begins: datetime | None = None
+    """When a session in simulated time is said to begin, with its zone; now where it is not said."""
 
     def __post_init__(self) -> None:
         """Refuse simulated time where there is a card or a window.

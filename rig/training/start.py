@@ -1,0 +1,413 @@
+"""A mouse's day at a rig, from the scales to the water that is still to give.
+
+In this order: its history from its logs and the stage that follows; weight; is it this mouse; its floor; on a passive
+day its water, before the session; the rig's checks; the mouse for this rig alone; the session; what it came to; the
+next decision; the water still to give. Whatever is refused is refused with a sentence, and nothing that comes after it
+happens. What was done before (the weight, the water) stays on record, and is not asked for again that day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from hardware.events import Finding, Verdict
+from rig.lab.errors import LaboratoryAway, StartRefused
+from rig.lab.lab import Lab
+from rig.lab.rows import Mouse, Override, OverrideKind, Session, Start, Water, WaterKind, Weight
+from rig.log.writer import EVENTS
+from rig.session.assemble import SessionPlan, folder_name
+from rig.training.guard import doubts
+from rig.training.standing import (
+    Archive,
+    DayOf,
+    NoDecision,
+    Standing,
+    record_decision,
+    record_log,
+    standing,
+    take_in_unrecorded,
+)
+from rig.training.welfare import (
+    Limits,
+    in_percent,
+    owed_ml,
+    refuse_below_floor,
+    refuse_dry_before_passive,
+    refuse_implausible,
+    refuse_no_drink,
+)
+from stages.curriculum import Curriculum
+from stages.decisions import Decision
+from stages.events import EndReason
+from stages.experience import Shown, experience_level, exposures_before
+from stages.history import SessionFacts
+from stages.parameters import NaturalImages, Stage, StageParameters
+
+LEAST_REST_MIN = 1.0
+"""A second part of a session that crashed runs at least so long."""
+
+
+class Operator(Protocol):
+    """Who stands at the rig. Each call may wait for an answer as long as it takes."""
+
+    def tell(self, words: str) -> None:
+        """Say something, on lines of its own."""
+
+    def show_name(self, mouse: str) -> None:
+        """Show the mouse's name in large letters."""
+
+    def weight_g(self, mouse: str) -> float:
+        """Return what the mouse weighs, in grams; ``StartRefused`` where nobody says."""
+
+    def is_this(self, mouse: str, doubts: Sequence[str]) -> bool:
+        """Return whether the mouse's name was typed, in face of what makes it doubtful."""
+
+    def given_ml(self, mouse: str, *, at_least_ml: float) -> float | None:
+        """Return the water that the mouse has just been given by hand, in mL; None if nobody says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a start is asked for besides the mouse.
+
+    Parameters
+    ----------
+    override_why
+        Why what may be overridden is to be: a second session on one day, a start while the laboratory is away. None to
+        override nothing. Nothing overrides a floor, the water before a passive session or a wrong history.
+    go_on
+        Continue today's session that crashed, as its second part.
+    """
+
+    who: str
+    day: str
+    override_why: str | None = None
+    go_on: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rigged:
+    """What the rig does for a start, handed in: how a stage is read, checked and run.
+
+    Parameters
+    ----------
+    plan
+        Makes a session's plan, given mouse, stage, its folder, its id and the mouse's history.
+    run
+        Runs it to its end; returns what went wrong, if anything.
+    check
+        Examines the devices.
+    now
+        The present time with its zone.
+    """
+
+    name: str
+    data_dir: Path
+    stage: Callable[[str], Stage]
+    plan: Callable[[Mouse, Stage, Path, UUID, Sequence[SessionFacts]], SessionPlan]
+    run: Callable[[SessionPlan], str | None]
+    check: Callable[[], Iterator[Finding]]
+    now: Callable[[], datetime]
+    new_id: Callable[[], UUID]
+    day_of_session: DayOf
+
+
+@dataclass(slots=True)
+class Day:
+    """What became of a start, as far as it came."""
+
+    mouse: Mouse
+    before: Decision
+    session: Session | None = None
+    problem: str | None = None
+    """What ended the session against its plan."""
+    after: Decision | None = None
+    undecided: str | None = None
+    """Why there is no decision; the mouse keeps its stage."""
+    owed_ml: float = 0.0
+
+
+def start(
+    name: str,
+    *,
+    lab: Lab,
+    asked: Asked,
+    operator: Operator,
+    rig: Rigged,
+    curriculum: Callable[[Mouse], Curriculum],
+    archive: Archive,
+) -> Day:
+    """Take a mouse through its day.
+
+    Raises
+    ------
+    LabError
+        There is no such mouse; or it is refused: another rig has it, it had its session, the laboratory is away.
+    NoDecision
+        See ``standing``.
+    WelfareError
+        See ``welfare``.
+    """
+    mouse = lab.mouse(name)
+    for row in take_in_unrecorded(lab, name, who=asked.who, archive=archive, day_of_session=rig.day_of_session):
+        operator.tell(f"Found a session that was not on record, of {row.day} at {row.stage}: recorded now.")
+    now = standing(lab, mouse, curriculum=curriculum(mouse), archive=archive)
+    crashed = _crashed_today(lab, name, asked.day) if asked.go_on else None
+    stage = rig.stage(now.decision.stage if crashed is None else crashed.stage)
+    operator.show_name(name)
+    operator.tell(_coming(now, stage, crashed))
+    limits = limits_of(mouse)
+    weight_g = _weighed(lab, now, asked=asked, operator=operator, limits=limits)
+    refuse_below_floor(name, weight_g, limits, drunk_ml=drunk_ml(lab, name, asked.day))
+    if not isinstance(stage, StageParameters) or stage.passive:
+        _water_first(lab, mouse, asked=asked, operator=operator, limits=limits)
+    _refuse_unfit(rig, operator)
+    if crashed is None:
+        record_decision(lab, name, now.decision, day=asked.day)
+    day = Day(mouse=mouse, before=now.decision)
+    _run(day, lab=lab, now=now, stage=stage, crashed=crashed, asked=asked, operator=operator, rig=rig, archive=archive)
+    try:
+        after = standing(lab, mouse, curriculum=curriculum(mouse), archive=archive)
+        day.after = after.decision
+        record_decision(lab, name, after.decision, day=asked.day)
+    except NoDecision as error:
+        day.undecided = str(error)
+    had_ml = drunk_ml(lab, name, asked.day)
+    day.owed_ml = owed_ml(limits, drunk_ml=had_ml)
+    operator.tell(_goodbye(day, drunk_ml=had_ml))
+    return day
+
+
+def limits_of(mouse: Mouse) -> Limits:
+    """Return a mouse's own limits; ``WelfareError`` if they protect nothing."""
+    return Limits(
+        baseline_g=mouse.baseline_weight_g,
+        floor_g=mouse.floor_weight_g,
+        target_g=mouse.target_weight_g,
+        least_daily_ml=mouse.least_daily_water_ml,
+    )
+
+
+def drunk_ml(lab: Lab, mouse: str, day: str) -> float:
+    """Return all the water that a mouse had on a day, in mL."""
+    return sum(row.volume_ml for row in lab.rows(Water, mouse=mouse, day=day))
+
+
+def weigh(
+    lab: Lab,
+    mouse: Mouse,
+    weight_g: float,
+    *,
+    day: str,
+    last_session_day: str | None,
+    sure: Callable[[Sequence[str]], bool],
+) -> Weight:
+    """Record a weight, if it is plausible and the mouse is the one it is said to be.
+
+    Parameters
+    ----------
+    sure
+        Asked whether it is, if there are doubts: told these, it returns whether the mouse's name was typed.
+
+    Raises
+    ------
+    WelfareError
+        No mouse weighs that.
+    StartRefused
+        Nobody was sure.
+    """
+    refuse_implausible(weight_g)
+    found = doubts(
+        mouse.name,
+        weight_g=weight_g,
+        day=day,
+        baseline_g=mouse.baseline_weight_g,
+        weights=[(row.day, row.weight_g) for row in lab.rows(Weight, mouse=mouse.name)],
+        last_session_day=last_session_day,
+    )
+    if found:
+        if not sure(found):
+            raise StartRefused(
+                f"{'; '.join(found)}: the name {mouse.name} was not confirmed, so nothing is recorded; look at the "
+                f"cage's card and weigh again"
+            )
+        lab.record(Override(mouse=mouse.name, day=day, kind=OverrideKind.WRONG_WEIGHT, why="; ".join(found)))
+    return lab.record(Weight(mouse=mouse.name, day=day, weight_g=weight_g))
+
+
+def _weighed(lab: Lab, now: Standing, *, asked: Asked, operator: Operator, limits: Limits) -> float:
+    """Return today's weight in grams; asked for unless it is on record."""
+    mouse = now.mouse
+    today = lab.rows(Weight, mouse=mouse.name, day=asked.day)
+    if today:
+        operator.tell(f"Weighed today: {today[-1].weight_g:.1f} g, {in_percent(today[-1].weight_g, limits)}.")
+        return today[-1].weight_g
+    row = weigh(
+        lab,
+        mouse,
+        operator.weight_g(mouse.name),
+        day=asked.day,
+        last_session_day=now.history[-1].day if now.history else None,
+        sure=lambda found: operator.is_this(mouse.name, found),
+    )
+    operator.tell(f"{row.weight_g:.1f} g, {in_percent(row.weight_g, limits)}.")
+    return row.weight_g
+
+
+def _water_first(lab: Lab, mouse: Mouse, *, asked: Asked, operator: Operator, limits: Limits) -> None:
+    """Have a mouse's water given and recorded before a passive session."""
+    rest_ml = owed_ml(limits, drunk_ml=drunk_ml(lab, mouse.name, asked.day))
+    if rest_ml:
+        operator.tell(f"{mouse.name} watches passively today: its water comes before the session, {rest_ml:.2f} mL.")
+        given_ml = operator.given_ml(mouse.name, at_least_ml=rest_ml)
+        if given_ml is not None:
+            refuse_no_drink(given_ml)
+            lab.record(Water(mouse=mouse.name, day=asked.day, kind=WaterKind.BEFORE_PASSIVE, volume_ml=given_ml))
+    refuse_dry_before_passive(mouse.name, limits, drunk_ml=drunk_ml(lab, mouse.name, asked.day))
+
+
+def _refuse_unfit(rig: Rigged, operator: Operator) -> None:
+    """Refuse a rig whose checks fail; say what else is to be looked at."""
+    failed = []
+    for finding in rig.check():
+        words = f"{finding.name}: {finding.figure}. {finding.remedy[:1].upper()}{finding.remedy[1:]}".rstrip(". ")
+        if finding.verdict is Verdict.FAIL:
+            failed.append(words)
+        elif finding.verdict is Verdict.WARN:
+            operator.tell(f"▲ {words}.")
+    if failed:
+        raise StartRefused(f"{rig.name} is not fit for a session: {'; '.join(failed)}")
+
+
+def _run(
+    day: Day,
+    *,
+    lab: Lab,
+    now: Standing,
+    stage: Stage,
+    crashed: SessionFacts | None,
+    asked: Asked,
+    operator: Operator,
+    rig: Rigged,
+    archive: Archive,
+) -> None:
+    """Have the mouse, run its session, and record what it came to, before it is let go."""
+    mouse, session_id = now.mouse, rig.new_id()
+    if crashed is not None and isinstance(stage, StageParameters):
+        rest_min = max(crashed.planned_min - crashed.task_min, LEAST_REST_MIN)
+        stage = stage.model_copy(update={"task_duration_min": rest_min})
+    folder = rig.data_dir / folder_name(now=rig.now(), mouse=mouse.name, stage=stage.stage, session_id=session_id)
+    plan = rig.plan(mouse, stage, folder, session_id, now.history)
+    with _held(lab, mouse.name, session_id, crashed, asked=asked, operator=operator, rig=rig):
+        day.problem = rig.run(plan)
+        if not (folder / EVENTS).exists():
+            for row in lab.rows(Start, session_id=str(session_id)):
+                lab.withdraw(row, why=f"nothing was shown: {day.problem or 'no log was begun'}")
+            raise StartRefused(day.problem or f"{folder}: the session left no log")
+        day.session = record_log(lab, folder, who=asked.who, archive=archive, day_of_session=rig.day_of_session)
+
+
+@contextmanager
+def _held(
+    lab: Lab,
+    mouse: str,
+    session_id: UUID,
+    crashed: SessionFacts | None,
+    *,
+    asked: Asked,
+    operator: Operator,
+    rig: Rigged,
+) -> Iterator[None]:
+    """Have a mouse for this rig alone; without the laboratory only by an override."""
+    why = asked.override_why
+    second = None
+    if why is not None and crashed is None and lab.rows(Start, mouse=mouse, day=asked.day):
+        second = Override(
+            mouse=mouse,
+            day=asked.day,
+            kind=OverrideKind.SECOND_SESSION,
+            session_id=str(session_id),
+            why=why,
+            who=asked.who,
+        )
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(
+                lab.lease(
+                    mouse,
+                    rig=rig.name,
+                    session_id=str(session_id),
+                    day=asked.day,
+                    part_of=None if crashed is None else crashed.session_id,
+                    override=second,
+                    on_trouble=lambda words: operator.tell(f"▲ {words}"),
+                )
+            )
+        except LaboratoryAway as error:
+            if why is None:
+                raise LaboratoryAway(
+                    f"{error}. Whether {mouse} has a session elsewhere can't be known now; if you know that it has "
+                    f"none, start it with --override --why REASON"
+                ) from error
+            lab.start_away(mouse, rig=rig.name, session_id=str(session_id), day=asked.day, why=why)
+            operator.tell("▲ The laboratory is away: the session runs all the same, and is recorded there later.")
+        stack.enter_context(lab.reconciling())
+        yield
+
+
+def _crashed_today(lab: Lab, mouse: str, day: str) -> SessionFacts:
+    """Return today's session that crashed, to go on with."""
+    today = [facts for facts in lab.sessions(mouse) if facts.day == day]
+    if not today:
+        raise StartRefused(f"{mouse} had no session on {day} that could be continued; leave --continue out")
+    if today[-1].ended != EndReason.CRASHED.value:
+        raise StartRefused(
+            f"the session of {mouse} on {day} ended by itself ({today[-1].ended.replace('_', ' ')}), only one that "
+            f"crashed is continued; a second one needs --override --why REASON"
+        )
+    return today[-1]
+
+
+def _coming(now: Standing, stage: Stage, crashed: SessionFacts | None) -> str:
+    """Return what the mouse is about to do and why, and what it has seen before."""
+    if crashed is not None:
+        done = f"{crashed.task_min:.1f} of {crashed.planned_min:g} min are done"
+        return f"{stage.stage}, second part of the session that crashed: {done}."
+    lines = [
+        f"{stage.stage}: {now.decision.sentence}.",
+        f"{now.recomputed.words()[:1].upper()}{now.recomputed.words()[1:]}.",
+    ]
+    coming = shown_by(stage)
+    before = exposures_before(now.seen, coming)
+    level = experience_level(stage.stage, prior_exposures_to_image_set=before.image_set)
+    lines.append(f"{level.value if level else 'No level of experience'}: {before.words}.")
+    return "\n".join(lines)
+
+
+def shown_by(stage: Stage) -> Shown:
+    """Return what a stage puts before a mouse."""
+    if not isinstance(stage, StageParameters):
+        return Shown(stage=stage.stage, image_set=None, omissions=False)
+    image_set = stage.stimulus.image_set if isinstance(stage.stimulus, NaturalImages) else None
+    return Shown(stage=stage.stage, image_set=image_set, omissions=bool(stage.omission_probability))
+
+
+def _goodbye(day: Day, *, drunk_ml: float) -> str:
+    """Return the next decision, and the water that is still to give."""
+    name = day.mouse.name
+    lines = [f"▲ {day.undecided}" if day.after is None else f"Next: {day.after.stage}: {day.after.sentence}."]
+    if day.after is not None and day.after.suggestion and day.after.suggestion != day.after.stage:
+        lines.append(
+            f"By the usual order {day.after.suggestion} would follow: rig mouse place {name} STAGE --why REASON."
+        )
+    if day.problem is not None:
+        lines.append(f"The session broke off ({day.problem}); it may be continued today: rig start {name} --continue.")
+    rest = f"still to give today: {day.owed_ml:.2f} mL (rig mouse water {name} {day.owed_ml:.2f})"
+    lines.append(f"{name} had {drunk_ml:.2f} mL; {rest if day.owed_ml else 'nothing is owed today'}.")
+    return "\n".join(lines)
