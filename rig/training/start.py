@@ -22,7 +22,7 @@ from rig.lab.lab import Lab
 from rig.lab.rows import Mouse, Override, OverrideKind, Session, Start, Water, WaterKind, Weight
 from rig.log.writer import EVENTS
 from rig.session.assemble import SessionPlan, folder_name
-from rig.training.guard import doubts
+from rig.training.scales import drunk_ml, limits_of, weigh
 from rig.training.standing import (
     Archive,
     DayOf,
@@ -39,15 +39,14 @@ from rig.training.welfare import (
     owed_ml,
     refuse_below_floor,
     refuse_dry_before_passive,
-    refuse_implausible,
     refuse_no_drink,
 )
+from rig.training.wording import coming, goodbye
 from stages.curriculum import Curriculum
 from stages.decisions import Decision
 from stages.events import EndReason
-from stages.experience import Shown, experience_level, exposures_before
 from stages.history import SessionFacts
-from stages.parameters import NaturalImages, Stage, StageParameters
+from stages.parameters import Stage, StageParameters
 
 LEAST_REST_MIN = 1.0
 """A second part of a session that crashed runs at least so long."""
@@ -161,7 +160,7 @@ def start(
     crashed = _crashed_today(lab, name, asked.day) if asked.go_on else None
     stage = rig.stage(now.decision.stage if crashed is None else crashed.stage)
     operator.show_name(name)
-    operator.tell(_coming(now, stage, crashed))
+    operator.tell(coming(now, stage, crashed))
     limits = limits_of(mouse)
     weight_g = _weighed(lab, now, asked=asked, operator=operator, limits=limits)
     refuse_below_floor(name, weight_g, limits, drunk_ml=drunk_ml(lab, name, asked.day))
@@ -180,65 +179,10 @@ def start(
         day.undecided = str(error)
     had_ml = drunk_ml(lab, name, asked.day)
     day.owed_ml = owed_ml(limits, drunk_ml=had_ml)
-    operator.tell(_goodbye(day, drunk_ml=had_ml))
+    operator.tell(
+        goodbye(name, day.after, undecided=day.undecided, problem=day.problem, had_ml=had_ml, owed_ml=day.owed_ml)
+    )
     return day
-
-
-def limits_of(mouse: Mouse) -> Limits:
-    """Return a mouse's own limits; ``WelfareError`` if they protect nothing."""
-    return Limits(
-        baseline_g=mouse.baseline_weight_g,
-        floor_g=mouse.floor_weight_g,
-        target_g=mouse.target_weight_g,
-        least_daily_ml=mouse.least_daily_water_ml,
-    )
-
-
-def drunk_ml(lab: Lab, mouse: str, day: str) -> float:
-    """Return all the water that a mouse had on a day, in mL."""
-    return sum(row.volume_ml for row in lab.rows(Water, mouse=mouse, day=day))
-
-
-def weigh(
-    lab: Lab,
-    mouse: Mouse,
-    weight_g: float,
-    *,
-    day: str,
-    last_session_day: str | None,
-    sure: Callable[[Sequence[str]], bool],
-) -> Weight:
-    """Record a weight, if it is plausible and the mouse is the one it is said to be.
-
-    Parameters
-    ----------
-    sure
-        Asked whether it is, if there are doubts: told these, it returns whether the mouse's name was typed.
-
-    Raises
-    ------
-    WelfareError
-        No mouse weighs that.
-    StartRefused
-        Nobody was sure.
-    """
-    refuse_implausible(weight_g)
-    found = doubts(
-        mouse.name,
-        weight_g=weight_g,
-        day=day,
-        baseline_g=mouse.baseline_weight_g,
-        weights=[(row.day, row.weight_g) for row in lab.rows(Weight, mouse=mouse.name)],
-        last_session_day=last_session_day,
-    )
-    if found:
-        if not sure(found):
-            raise StartRefused(
-                f"{'; '.join(found)}: the name {mouse.name} was not confirmed, so nothing is recorded; look at the "
-                f"cage's card and weigh again"
-            )
-        lab.record(Override(mouse=mouse.name, day=day, kind=OverrideKind.WRONG_WEIGHT, why="; ".join(found)))
-    return lab.record(Weight(mouse=mouse.name, day=day, weight_g=weight_g))
 
 
 def _weighed(lab: Lab, now: Standing, *, asked: Asked, operator: Operator, limits: Limits) -> float:
@@ -372,42 +316,3 @@ def _crashed_today(lab: Lab, mouse: str, day: str) -> SessionFacts:
             f"crashed is continued; a second one needs --override --why REASON"
         )
     return today[-1]
-
-
-def _coming(now: Standing, stage: Stage, crashed: SessionFacts | None) -> str:
-    """Return what the mouse is about to do and why, and what it has seen before."""
-    if crashed is not None:
-        done = f"{crashed.task_min:.1f} of {crashed.planned_min:g} min are done"
-        return f"{stage.stage}, second part of the session that crashed: {done}."
-    lines = [
-        f"{stage.stage}: {now.decision.sentence}.",
-        f"{now.recomputed.words()[:1].upper()}{now.recomputed.words()[1:]}.",
-    ]
-    coming = shown_by(stage)
-    before = exposures_before(now.seen, coming)
-    level = experience_level(stage.stage, prior_exposures_to_image_set=before.image_set)
-    lines.append(f"{level.value if level else 'No level of experience'}: {before.words}.")
-    return "\n".join(lines)
-
-
-def shown_by(stage: Stage) -> Shown:
-    """Return what a stage puts before a mouse."""
-    if not isinstance(stage, StageParameters):
-        return Shown(stage=stage.stage, image_set=None, omissions=False)
-    image_set = stage.stimulus.image_set if isinstance(stage.stimulus, NaturalImages) else None
-    return Shown(stage=stage.stage, image_set=image_set, omissions=bool(stage.omission_probability))
-
-
-def _goodbye(day: Day, *, drunk_ml: float) -> str:
-    """Return the next decision, and the water that is still to give."""
-    name = day.mouse.name
-    lines = [f"▲ {day.undecided}" if day.after is None else f"Next: {day.after.stage}: {day.after.sentence}."]
-    if day.after is not None and day.after.suggestion and day.after.suggestion != day.after.stage:
-        lines.append(
-            f"By the usual order {day.after.suggestion} would follow: rig mouse place {name} STAGE --why REASON."
-        )
-    if day.problem is not None:
-        lines.append(f"The session broke off ({day.problem}); it may be continued today: rig start {name} --continue.")
-    rest = f"still to give today: {day.owed_ml:.2f} mL (rig mouse water {name} {day.owed_ml:.2f})"
-    lines.append(f"{name} had {drunk_ml:.2f} mL; {rest if day.owed_ml else 'nothing is owed today'}.")
-    return "\n".join(lines)

@@ -17,6 +17,10 @@ SMALLEST_ML = 0.005
 """What is owed below one reward's volume is not worth a syringe (TASK_FACTS 1.1: 5 uL)."""
 
 
+MARK_ML = 0.01
+"""The finest mark of the syringes that water is given with."""
+
+
 class WelfareError(Exception):
     """What the rules forbid; says what, whose limit it is, and what to do."""
 
@@ -105,7 +109,7 @@ def refuse_below_floor(mouse: str, weight_g: float, limits: Limits, *, drunk_ml:
 
 
 def owed_ml(limits: Limits, *, drunk_ml: float) -> float:
-    """Return the water that a mouse must still get today, in mL.
+    """Return the water that a mouse must still get today, in mL, up to the next mark of a syringe.
 
     Parameters
     ----------
@@ -113,7 +117,7 @@ def owed_ml(limits: Limits, *, drunk_ml: float) -> float:
         All that it had today: earned, given before and after.
     """
     rest_ml = limits.least_daily_ml - drunk_ml
-    return 0.0 if rest_ml < SMALLEST_ML else rest_ml
+    return 0.0 if rest_ml < SMALLEST_ML else math.ceil(round(rest_ml / MARK_ML, 6)) * MARK_ML
 
 
 def refuse_dry_before_passive(mouse: str, limits: Limits, *, drunk_ml: float) -> None:

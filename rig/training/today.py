@@ -1,0 +1,165 @@
+"""Every mouse on one page: what it does today and why, how it did, its weight, its water, who has it.
+
+What a mouse's line asks for is its first word, in large blocks of light and dark and with a sign of its own, so that
+STOP and GO differ at two metres, and to eyes that don't tell red from green.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from rich.table import Table
+from rich.text import Text
+
+from rig.lab.lab import MouseToday, Today
+from rig.lab.rows import Mouse
+from rig.training.scales import limits_of
+from rig.training.welfare import Limits, owed_ml
+from stages.curriculum import Curriculum
+
+
+class Calls(StrEnum):
+    """What a mouse's line asks for."""
+
+    RUNS = "RUNS"
+    """A rig has it."""
+    STOP = "STOP"
+    """No session: its weight, or no decision."""
+    WATER = "WATER"
+    """It had its session, and is owed water."""
+    GO = "GO"
+    """Its session is still to come."""
+    DONE = "DONE"
+    """It had its session and its water."""
+
+
+STYLES = {
+    Calls.RUNS: ("●", "bold white on blue"),
+    Calls.STOP: ("✗", "bold white on red"),
+    Calls.WATER: ("▲", "bold black on yellow"),
+    Calls.GO: ("▶", "bold black on bright_green"),
+    Calls.DONE: ("✓", "bold"),
+}
+"""Sign and style. Light on dark stops or waits, dark on light asks for a hand, done is plain."""
+UNDECIDED = "not decided"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MouseLine:
+    """One mouse, in words."""
+
+    mouse: str
+    calls: Calls
+    stage: str
+    why: str
+    d_prime: str
+    """Of its last session before today."""
+    weight: str
+    water: str
+    lease: str
+
+
+def lines(
+    today: Today, *, curriculum: Callable[[Mouse], Curriculum], is_passive: Callable[[str], bool]
+) -> list[MouseLine]:
+    """Return a line a mouse, by name.
+
+    Parameters
+    ----------
+    is_passive
+        Whether the spout is away in a stage, so that its water comes first.
+    """
+    return [_line(row, day=today.day, curriculum=curriculum, is_passive=is_passive) for row in today.mice]
+
+
+def table(today: Today, rows: list[MouseLine]) -> Table:
+    """Return the page."""
+    page = Table(
+        title=f"[b]{today.day}[/b]", title_justify="left", expand=True, show_lines=True, caption=_caption(today)
+    )
+    page.add_column("", no_wrap=True)
+    page.add_column("mouse", no_wrap=True, style="bold")
+    page.add_column("today, and why", ratio=1, min_width=30)
+    page.add_column("last d′", justify="right", no_wrap=True)
+    page.add_column("weight", no_wrap=True)
+    page.add_column("water", no_wrap=True)
+    page.add_column("rig", overflow="fold")
+    for row in rows:
+        sign, style = STYLES[row.calls]
+        page.add_row(
+            Text(f" {sign} {row.calls.value:<5} ", style=style),
+            Text(row.mouse),
+            Text.assemble((row.stage, "bold"), f"\n{row.why}"),
+            row.d_prime,
+            row.weight,
+            row.water,
+            row.lease,
+        )
+    return page
+
+
+def _line(
+    row: MouseToday, *, day: str, curriculum: Callable[[Mouse], Curriculum], is_passive: Callable[[str], bool]
+) -> MouseLine:
+    mouse, limits = row.mouse, limits_of(row.mouse)
+    had_ml = sum(each.volume_ml for each in row.water)
+    rest_ml = owed_ml(limits, drunk_ml=had_ml)
+    stage, why = _stage(row, curriculum)
+    light = row.weight is not None and row.weight.day == day and row.weight.weight_g < limits.floor_g
+    held = row.lease is not None and not row.lease.expired
+    if held:
+        calls = Calls.RUNS
+    elif row.sessions:
+        calls = Calls.WATER if rest_ml else Calls.DONE
+    else:
+        calls = Calls.STOP if light or stage == UNDECIDED else Calls.GO
+    if row.sessions:
+        did = row.sessions[-1]
+        why = f"did {did.stage} today, d′ {_figure(did.peak_d_prime)}; next {stage}: {why}"
+        stage = f"{did.stage}, done"
+    elif calls is Calls.STOP and light:
+        why = f"below its floor: no session, water and a look at it; {why}"
+    elif rest_ml and is_passive(stage):
+        why = f"passive: {rest_ml:.2f} mL of water first; {why}"
+    return MouseLine(
+        mouse=mouse.name,
+        calls=calls,
+        stage=stage,
+        why=why,
+        d_prime="–" if row.last_session is None else _figure(row.last_session.peak_d_prime),
+        weight=_weight(row, limits, day=day, light=light),
+        water=f"{had_ml:.2f} of {limits.least_daily_ml:.2f} mL"
+        + (f"\ngive {rest_ml:.2f}" if row.sessions and rest_ml else ""),
+        lease="" if row.lease is None else f"{row.lease.rig}, {row.lease.who}" + ("" if held else " (dead)"),
+    )
+
+
+def _stage(row: MouseToday, curriculum: Callable[[Mouse], Curriculum]) -> tuple[str, str]:
+    """Return the stage of the next session and why, from the decision on record."""
+    last = row.sessions[-1] if row.sessions else row.last_session
+    if row.decision is not None and row.decision.after_session == (None if last is None else last.session_id):
+        return row.decision.stage, row.decision.sentence
+    if last is None:
+        return curriculum(row.mouse).first, "no session yet"
+    return UNDECIDED, "its last session has no decision on record: rig start makes it, or says why it can't"
+
+
+def _weight(row: MouseToday, limits: Limits, *, day: str, light: bool) -> str:
+    if row.weight is None:
+        return "never weighed"
+    ago = (date.fromisoformat(day) - date.fromisoformat(row.weight.day)).days
+    when = "today" if ago == 0 else "yesterday" if ago == 1 else f"{ago} days ago"
+    floor = f"\n✗ floor {limits.floor_g:.1f} g" if light else ""
+    return f"{row.weight.weight_g:.1f} g, {limits.share_of_baseline(row.weight.weight_g):.0%}\n{when}{floor}"
+
+
+def _figure(d_prime: float | None) -> str:
+    return "none" if d_prime is None else f"{d_prime:.2f}"
+
+
+def _caption(today: Today) -> str:
+    away = f"\n▲ {today.away}" if today.away else ""
+    return f"● on a rig  ✗ no session  ▲ water to give  ▶ session to come  ✓ done{away}"
