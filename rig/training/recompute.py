@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +18,7 @@ from rig.log.reader import read_session
 from rig.log.replay import replay
 from rig.log.schema import LogError
 from rig.log.writer import EVENTS
+from rig.training.memory import Memory
 from rig.training.projection import ProjectionError, project
 from stages.history import SessionFacts
 
@@ -52,9 +53,7 @@ class Recomputed:
         return f"{self.n_recomputed} of {n} sessions recomputed from their logs; out of reach: {away}"
 
 
-def recompute(
-    rows: Sequence[Session], *, find: Found, memory: MutableMapping[str, Session] | None = None
-) -> Recomputed:
+def recompute(rows: Sequence[Session], *, find: Found, memory: Memory | None = None) -> Recomputed:
     """Return a mouse's history from its logs, and how it differs from the laboratory's.
 
     Parameters
@@ -87,9 +86,7 @@ def by_session(rows: Iterable[Session]) -> list[list[Session]]:
     return [list(parts) for _, parts in groupby(ordered, key=lambda row: row.session_id)]
 
 
-def _differences(
-    parts: Sequence[Session], folders: Sequence[Path], memory: MutableMapping[str, Session] | None
-) -> list[str]:
+def _differences(parts: Sequence[Session], folders: Sequence[Path], memory: Memory | None) -> list[str]:
     """Return how a session's rows differ from its logs, a sentence each."""
     found: list[str] = []
     try:
@@ -102,7 +99,7 @@ def _differences(
             if known is None:
                 known = project([read_session(each) for each in folders[:n]], day=row.day)
                 if memory is not None:
-                    memory[key] = known
+                    memory.keep(key, known)
             found += _unlike(row, known, folder)
     except (LogError, ProjectionError) as error:
         found.append(str(error))

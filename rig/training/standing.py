@@ -6,7 +6,7 @@ is a ``NoDecision`` with a sentence, and the mouse keeps its stage.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, MutableMapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from rig.lab.rows import Decided, Mouse, OverrideKind, Session, Start
 from rig.log.reader import SessionLog, read_session
 from rig.log.schema import LogError
 from rig.records.recover import recover
+from rig.training.memory import Memory
 from rig.training.projection import ProjectionError, day_of, project, shown_in, water_of
 from rig.training.recompute import Recomputed, by_session, recompute
 from rig.training.unrecorded import find_in, unrecorded
@@ -69,7 +70,7 @@ class Archive:
     """
 
     folders: Collection[Path]
-    memory: MutableMapping[str, Session] | None = None
+    memory: Memory | None = None
 
 
 def standing(lab: Lab, mouse: Mouse, *, curriculum: Curriculum, archive: Archive) -> Standing:

@@ -15,15 +15,17 @@ from uuid import UUID
 import numpy as np
 
 from hardware.events import Finding
-from hardware.simulated.mice import MouseKind, SessionParameters, Temperament
+from hardware.simulated.mice import MouseKind
 from rig.config.files import load_stage
 from rig.config.rig import RigConfig
 from rig.curriculum.files import open_curriculum
 from rig.lab.errors import StartRefused
 from rig.lab.lab import Lab, open_lab
-from rig.lab.rows import Mouse, Session
+from rig.lab.rows import Mouse
 from rig.session.assemble import SessionPlan
 from rig.session.process import run_plan
+from rig.training.memory import InProcess
+from rig.training.model_mouse import model_mouse
 from rig.training.projection import day_of
 from rig.training.standing import Archive
 from rig.training.start import Asked, Day, Rigged, start
@@ -111,7 +113,7 @@ class Laboratory:
     changes: dict[str, Any] = field(default_factory=dict)
     """Of every stage with trials: shorter ones."""
     findings: list[Finding] = field(default_factory=list)
-    memory: dict[str, Session] = field(default_factory=dict)
+    memory: InProcess = field(default_factory=InProcess)
     breaks: Callable[[SessionPlan], str | None] | None = None
     """In place of running a session to its end."""
     who: str = "tester"
@@ -183,13 +185,6 @@ class Laboratory:
             curriculum=curriculum_of,
             archive=self.archive,
         )
-
-
-def model_mouse(name: str, history: Sequence[SessionFacts], *, seed: int) -> SessionParameters:
-    """What a stochastic mouse is like on its next day."""
-    temperament = Temperament.drawn(np.random.default_rng([seed, zlib.crc32(name.encode())]))
-    n_learned = sum(not facts.passive for facts in history)
-    return temperament.session(np.random.default_rng([seed, n_learned, len(history)]), training_sessions=n_learned)
 
 
 @contextlib.contextmanager
