@@ -61,7 +61,7 @@ def lab_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{made_file(tmp_path / 'laboratory.sqlite')}"
     server: Cluster = request.getfixturevalue("server")
-    return server.new_laboratory()
+    return server.laboratory()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from rig.lab.migrate import migrate
 from rig.lab.store import Store
+from rig.lab.tables import METADATA
 
 DEBIAN = Path("/usr/lib/postgresql")
 SUPERUSER = "rig"
@@ -35,7 +36,7 @@ class Cluster:
         self._folder = folder
         self._programs = _programs()
         self._numbers = count()
-        self._tables_in: Any = None
+        self._laboratory: str | None = None
         self._as: dict[str, Any] = {}
         if os.geteuid() == 0:
             somebody = _somebody()
@@ -74,21 +75,27 @@ class Cluster:
             for process in processes:
                 process.send_signal(signal.SIGCONT)
 
-    def new_database(self, like: str = "template1") -> str:
-        """Make a database as another one is, empty if not said; return its URL."""
+    def new_database(self) -> str:
+        """Make an empty database; return its URL."""
         name = f"vision_{next(self._numbers)}"
-        with psycopg.connect(host=str(self._folder), user=SUPERUSER, dbname="postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {like}".encode())
+        with self._connected("postgres") as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
         return f"postgresql://{SUPERUSER}@/{name}?host={self._folder}"
 
-    def new_laboratory(self) -> str:
-        """Make a laboratory's database, its tables made; return its URL."""
-        if self._tables_in is None:
-            url = self.new_database()
-            with closing(Store(url)) as store:
+    def laboratory(self) -> str:
+        """Return the URL of a laboratory's database without any facts: always the same one, emptied."""
+        if self._laboratory is None:
+            self._laboratory = self.new_database()
+            with closing(Store(self._laboratory)) as store:
                 migrate(store)
-            self._tables_in = conninfo_to_dict(url)["dbname"]
-        return self.new_database(like=self._tables_in)
+        with self._connected(conninfo_to_dict(self._laboratory)["dbname"]) as connection:
+            connection.execute("SET session_replication_role = replica")  # leaves out what refuses to delete
+            for table in METADATA.tables:
+                connection.execute(f"DELETE FROM {table}".encode())
+        return self._laboratory
+
+    def _connected(self, database: object) -> psycopg.Connection:
+        return psycopg.connect(host=str(self._folder), user=SUPERUSER, dbname=str(database), autocommit=True)
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), *arguments]

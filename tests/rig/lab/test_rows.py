@@ -306,16 +306,18 @@ def test_a_file_keeps_a_fact_of_any_kind_that_is_to_be_replaced(tmp_path: Path) 
             assert store.find(type(row)) == [row]
 
 
-def test_a_row_that_somebody_changed_all_the_same_is_not_believed(store: Store) -> None:
-    store.insert([complete(weight(21.3))])
-    with store.writing() as connection:
-        if store.is_file:
-            connection.exec_driver_sql("DROP TRIGGER weights_no_update")
-        else:
-            connection.exec_driver_sql("ALTER TABLE weights DISABLE TRIGGER ALL")
-        connection.exec_driver_sql("UPDATE weights SET weight_g = 23.1")
-    with pytest.raises(LabError, match="not what was recorded at 2026-03-02T08:00:00Z by ana: somebody changed it"):
-        store.find(Weight)
+def test_a_row_that_somebody_changed_all_the_same_is_not_believed(empty_url: str) -> None:
+    with closing(Store(empty_url)) as store:
+        migrate(store)
+        store.insert([complete(weight(21.3))])
+        with store.writing() as connection:
+            if store.is_file:
+                connection.exec_driver_sql("DROP TRIGGER weights_no_update")
+            else:
+                connection.exec_driver_sql("ALTER TABLE weights DISABLE TRIGGER ALL")
+            connection.exec_driver_sql("UPDATE weights SET weight_g = 23.1")
+        with pytest.raises(LabError, match="not what was recorded at 2026-03-02T08:00:00Z by ana: somebody changed it"):
+            store.find(Weight)
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -357,11 +359,13 @@ def test_a_database_that_is_up_to_date_is_left_as_it_is(store: Store) -> None:
     assert len(store.find(Weight)) == 1
 
 
-def test_a_database_of_a_newer_program_is_refused(store: Store, lab_url: str) -> None:
-    with store.writing() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(LabError, match=r"newer program .its tables are 9999, this program knows 0001.: update"):
+def test_a_database_of_a_newer_program_is_refused(empty_url: str) -> None:
+    with closing(Store(empty_url)) as store:
         migrate(store)
+        with store.writing() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        with pytest.raises(LabError, match=r"newer program .its tables are 9999, this program knows 0001.: update"):
+            migrate(store)
 
 
 # --- sessions and days --------------------------------------------------------------------------
