@@ -14,6 +14,7 @@ Where to find what
     ``session/``  assembling a rig, the loop, real-time settings, the command socket, monitors
     ``log/``      event types, writer, tolerant reader, replay
     ``records/``  folds: trials, presentations, summary, figures
+    ``lab/``      the laboratory's database: mice, weights, water, sessions, decisions, leases
     ``bench``     what everything costs
 
 Decisions

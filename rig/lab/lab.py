@@ -35,6 +35,8 @@ from stages.history import SessionFacts
 AnyFact = TypeVar("AnyFact", bound=Fact)
 
 RECONCILE_EVERY_S = 10.0
+NUL = rb"\u0000"
+"""In JSON, the one character that PostgreSQL can't keep."""
 
 
 class MouseToday(msgspec.Struct, frozen=True, kw_only=True):
@@ -363,9 +365,11 @@ class Lab:
             "host": fact.host or self._host,
         }
         try:
-            complete = msgspec.structs.replace(fact, **left_out)
-            return msgspec.json.decode(msgspec.json.encode(complete), type=type(fact))
-        except (msgspec.ValidationError, TypeError) as error:
+            written = msgspec.json.encode(msgspec.structs.replace(fact, **left_out))
+            if NUL in written:
+                raise LabError(f"this can't be recorded in {fact.table}: a text holds a null character")
+            return msgspec.json.decode(written, type=type(fact))
+        except (msgspec.ValidationError, TypeError, UnicodeError) as error:
             raise LabError(f"this can't be recorded in {fact.table}: {error}") from error
 
 

@@ -265,7 +265,7 @@ def _read(store: Store, connection: Connection, **equal: str) -> list[LeaseRow]:
     table = LEASES_TABLE
     query = sa.select(table, store.clock_s().label("now_s")).order_by(table.c.mouse)
     rows = connection.execute(query.where(*(table.c[name] == value for name, value in equal.items())))
-    return [msgspec.convert(dict(row), LeaseRow) for row in rows.mappings()]
+    return [LeaseRow(**{str(name): value for name, value in row.items()}) for row in rows.mappings()]
 
 
 def _of(row: Start | Session | Override, day: dict[str, str]) -> bool:

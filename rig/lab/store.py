@@ -173,15 +173,14 @@ class Store:
         return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
 
     def _rows(self, kind: type[AnyFact], result: sa.CursorResult[Any]) -> list[AnyFact]:
-        return [self._row(kind, dict(row)) for row in result.mappings()]
+        return [self._row(kind, row) for row in result.mappings()]
 
-    def _row(self, kind: type[AnyFact], columns: dict[str, Any]) -> AnyFact:
-        content = columns.pop(CONTENT)
+    def _row(self, kind: type[AnyFact], columns: sa.RowMapping) -> AnyFact:
         try:
-            row = msgspec.convert(columns, kind)
+            row = msgspec.convert({name: columns[name] for name in kind.__struct_fields__}, kind)
         except msgspec.ValidationError as error:
             raise LabError(f"{self.name}: row {columns['id']} of {kind.table} is none: {error}") from error
-        if row.content_sha256() != content:
+        if row.content_sha256() != columns[CONTENT]:
             raise LabError(
                 f"{self.name}: row {row.id} of {kind.table} is not what was recorded at {row.recorded_at} by "
                 f"{row.who}: somebody changed it in the database; put it back from a rig's own file or a backup"
