@@ -17,9 +17,9 @@ from enum import StrEnum
 import msgspec
 
 from stages.considered import Considered, held, moved, tried_on
-from stages.criteria import Judgement, figure_text
 from stages.curriculum import Curriculum, CurriculumId, TransitionKind
 from stages.history import SessionFacts
+from stages.judgement import Judgement, figure_text
 from stages.misfits import HistoryMisfit, named, refuse_impossible
 
 
