@@ -443,7 +443,7 @@ def validate(
             out.print(f"{path}: fine", markup=False)
         except ConfigError as error:
             failed = True
-            err.print(f"{path}: {error}", markup=False)
+            err.print(str(error) if isinstance(config, CurriculumParameters) else f"{path}: {error}", markup=False)
     if failed:
         raise typer.Exit(1)
 

@@ -129,8 +129,8 @@ def curriculum_commands(
             for words in grouped(found.remarks):
                 out.print(f"{file.name}, {words}", markup=False)
             out.print(
-                f"{found.n_understood} parameters and fields of {len(found.stages)} stages and "
-                f"{len(made.parameters.transitions)} transitions understood, those above with a remark; 0 not understood.",
+                f"{found.n_understood} parameters of {len(found.stages)} stages and fields of "
+                f"{len(made.parameters.transitions)} transitions understood, those above with a remark; none was not.",
                 markup=False,
             )
             for problem in found.unfit:
