@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import getpass
 import json
+import platform
 import secrets
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,18 +20,26 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
-from platformdirs import user_data_path, user_state_path
+from platformdirs import user_cache_path, user_data_path, user_state_path
 from rich.console import Console
 from rich.markup import escape
 
 from hardware.events import Finding, Verdict
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
+from rig.commands_curriculum import curriculum_commands
+from rig.commands_day import add_day, add_explain
+from rig.commands_imaging import imaging_commands, lab_commands, table_commands
+from rig.commands_mice import mouse_commands
 from rig.commands_records import add_recover, export_commands, import_commands
 from rig.config.files import image_names, load_any, load_rig, load_stage, shipped
 from rig.config.load import ConfigError, Problem
 from rig.config.pictures import import_images, import_movie, listed, listed_movies, pictures_of
 from rig.config.rig import RigConfig
+from rig.curriculum.files import CurriculumFile
+from rig.curriculum.files import check as check_curriculum
+from rig.lab.errors import LabError
+from rig.laboratory import Shell
 from rig.log.reader import read_session
 from rig.log.replay import replay as replay_log
 from rig.log.schema import LogError, to_plain
@@ -39,7 +49,11 @@ from rig.records.nwb import NwbError
 from rig.records.products import summarise, write_products
 from rig.session.assemble import SessionPlan, folder_name, refuse_misfits
 from rig.session.control import ControlError, Request, Running, Stage, ask, running_sessions
+from rig.training.imaging import ImagingError
+from rig.training.standing import NoDecision
+from rig.training.welfare import WelfareError
 from rig.watching import run_and_watch, tell_products
+from stages.curriculum import CurriculumParameters
 from stages.events import EndReason, SpoutPosition, Verb
 from stages.parameters import StageParameters, SweepParameters
 from stimuli.pictures.sets import ImageSet
@@ -305,7 +319,7 @@ def summary(
 
 @app.command()
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Files of rigs, stages or image sets.")],
+    files: Annotated[list[Path], typer.Argument(help="Files of rigs, stages, image sets or curricula.")],
 ) -> None:
     """Check configuration files; print every problem with its line.
 
@@ -322,6 +336,8 @@ def validate(
     rigs = [config for _, config in loaded if isinstance(config, RigConfig)] or [load_rig("simulated")]
     for path, config in loaded:
         try:
+            if isinstance(config, CurriculumParameters):
+                check_curriculum(CurriculumFile(path, config), library=_library())
             if isinstance(config, StageParameters | SweepParameters):
                 image_names(config, library=_library())
                 for rig in rigs:
@@ -329,7 +345,7 @@ def validate(
             out.print(f"{path}: fine", markup=False)
         except ConfigError as error:
             failed = True
-            err.print(f"{path}: {error}", markup=False)
+            err.print(str(error) if isinstance(config, CurriculumParameters) else f"{path}: {error}", markup=False)
     if failed:
         raise typer.Exit(1)
 
@@ -413,10 +429,11 @@ def _print_findings(config: RigConfig, found: Iterable[Finding]) -> None:
 
 @app.command()
 def stages() -> None:
-    """List the stages, rigs and image sets that ship with the program."""
-    for kind in ("stages", "rigs", "image_sets"):
+    """List the stages, rigs, image sets and curricula that ship with the program."""
+    kinds = {"stages": "stage", "rigs": "rig", "image_sets": "image set", "curricula": "curriculum"}
+    for kind, what in kinds.items():
         for name in shipped(kind):
-            out.print(f"{kind[:-1].replace('_', ' ')}  {name}", markup=False)
+            out.print(f"{what}  {name}", markup=False)
     sets = ", ".join(shipped("image_sets"))
     out.print(f"Stages with images take any set by its letter in their name ({sets}): OPHYS_1_images_G.", markup=False)
 
@@ -591,6 +608,10 @@ def _sentences() -> Iterator[None]:
         DeviceError,
         ControlError,
         StimulusError,
+        LabError,
+        ImagingError,
+        NoDecision,
+        WelfareError,
     ) as error:
         err.print(str(error), markup=False)
         raise typer.Exit(1) from error
@@ -603,10 +624,35 @@ def _sentences() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
+def _asks() -> bool:
+    """Return whether somebody sits at this terminal; tests and scripts put something else in its place."""
+    return sys.stdin.isatty()
+
+
 def _running_ids() -> set[str]:
     return {session.session_id for session in running_sessions(_runtime_dir())}
 
 
 app.add_typer(export_commands(out=out, sentences=_sentences, running=_running_ids, library=_library), name="export")
 app.add_typer(import_commands(out=out, sentences=_sentences), name="import")
+_curricula = curriculum_commands(out=out, sentences=_sentences, library=_library)
+_shell = Shell(
+    out=out,
+    err=err,
+    sentences=_sentences,
+    runtime_dir=_runtime_dir,
+    library=_library,
+    data=lambda: user_data_path("open-vision-rig"),
+    cache=lambda: user_cache_path("open-vision-rig"),
+    user=getpass.getuser,
+    host=platform.node,
+    asks=_asks,
+)
+add_explain(_curricula, _shell)
+app.add_typer(_curricula, name="curriculum")
+app.add_typer(mouse_commands(_shell), name="mouse")
+app.add_typer(imaging_commands(_shell), name="imaging")
+app.add_typer(lab_commands(_shell), name="lab")
+app.add_typer(table_commands(_shell), name="table")
+add_day(app, _shell)
 add_recover(app, out=out, sentences=_sentences, running=_running_ids)

@@ -15,10 +15,11 @@ from rich.markup import escape
 from hardware.simulated.mice import MouseKind
 from rig.config.files import load_rig, load_stage
 from rig.config.load import ConfigError, Problem
+from rig.curriculum.words import explain_words
 from rig.lab.errors import LaboratoryAway
 from rig.lab.lab import Lab
 from rig.lab.rows import Mouse
-from rig.laboratory import LabUrl, OnDay, Shell, Who, curriculum_of, day_or_today, now
+from rig.laboratory import SESSIONS, LabUrl, OnDay, Sessions, Shell, Who, curriculum_of, day_or_today, now
 from rig.log.reader import read_session
 from rig.log.writer import EVENTS
 from rig.operators import AtTerminal
@@ -27,8 +28,10 @@ from rig.session.assemble import SessionPlan, refuse_misfits
 from rig.session.check import check_rig
 from rig.training.model_mouse import model_mouse
 from rig.training.projection import day_of
+from rig.training.standing import placements, standing
 from rig.training.start import Asked, Rigged, start
 from rig.training.today import lines, table
+from rig.training.wording import sentence_of
 from rig.watching import run_and_watch, tell_products
 from stages.history import SessionFacts
 from stages.parameters import Stage, StageParameters
@@ -185,6 +188,28 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                 _reconcile(shell, laboratory)
             if ended.problem is not None or ended.undecided is not None:
                 raise typer.Exit(1)
+
+
+def add_explain(group: typer.Typer, shell: Shell) -> None:
+    """Add ``rig curriculum explain`` to the commands of ``rig curriculum``."""
+
+    @group.command("explain")
+    def explain(
+        mouse: Annotated[str, typer.Argument(help="The mouse.", show_default=False)],
+        sessions: Sessions = SESSIONS,
+        lab: LabUrl = None,
+    ) -> None:
+        """Tell a mouse's whole climb: each session, what was decided after it and why, and what it takes to go on.
+
+        Made anew from the logs as far as this computer reaches them, and held against the laboratory's rows.
+        """
+        with shell.sentences(), shell.lab(lab) as laboratory:
+            _reconcile(shell, laboratory)
+            found = laboratory.mouse(mouse)
+            curriculum = curriculum_of(found)
+            now_ = standing(laboratory, found, curriculum=curriculum, archive=shell.archive(sessions))
+            words = explain_words(curriculum, now_.history, placements(laboratory, mouse))
+            shell.out.print(f"{words}\n{sentence_of(now_.recomputed.words())}", markup=False)
 
 
 def _reconcile(shell: Shell, lab: Lab) -> None:

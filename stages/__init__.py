@@ -33,6 +33,12 @@ Where to find a rule
     ``history``     what decisions take of a session
     ``experience``  prior exposures and experience level
 
+Where to find why a mouse gets a stage
+    ``history``     what is taken of a session; ``misfits``: histories that nothing may rest on
+    ``criteria``    when a mouse may move on; ``judgement``: what a criterion found
+    ``curriculum``  stages in order and transitions with criteria as data, checked
+    ``decisions``   from all of a mouse's sessions to its next stage; ``considered``: the sentence
+
 Decisions
     * Times and random numbers are arguments (``RandomStreams``: one named stream a purpose), so a
       session is a function of its parameters, its seed and its inputs.

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from stages.criteria import Figure, Judgement
 from stages.curriculum import Transition, TransitionKind
 from stages.history import SessionFacts
+from stages.judgement import Figure, Judgement
 
 
 class Considered(msgspec.Struct, frozen=True, kw_only=True):

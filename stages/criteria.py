@@ -17,66 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
-import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from stages.history import SessionFacts
+from stages.judgement import Figure, Judgement, figure_text, in_words
 
 WINDOW = 3
 """Sessions in a window, where the criterion's name or source says three."""
 PEAK, CONTINGENT, HITS = "peak d′", "contingent trials", "hits"
-
-_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-
-
-def in_words(n: int) -> str:
-    """Return a small count as a word, a large one in digits."""
-    return _WORDS[n] if 0 <= n < len(_WORDS) else str(n)
-
-
-def figure_text(value: float | None, *, beside: Sequence[float] = (), decimals: int = 2) -> str:
-    """Return a figure with as many decimals as it takes to stand on its true side of each threshold."""
-    if value is None:
-        return "none"
-    for n in range(decimals, 18):
-        text = f"{value:.{n}f}"
-        if all((float(text) > limit, float(text) < limit) == (value > limit, value < limit) for limit in beside):
-            return text
-    return repr(value)
-
-
-class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found of one kind, a value a session or one over all of them."""
-
-    what: str
-    """In words: ``peak d′``."""
-    values: tuple[float | None, ...]
-    shown: tuple[str, ...]
-    """The values as the sentence writes them."""
-    session_ids: tuple[str, ...]
-    """The sessions it was taken from, oldest first."""
-
-    def words(self) -> str:
-        """Return it as it stands in a sentence."""
-        return f"{self.what} {', '.join(self.shown) or 'of no session'}"
-
-
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """A criterion applied to a history."""
-
-    criterion: str
-    """Its kind."""
-    holds: bool
-    needs: str
-    """What it takes, to follow ``needs``: ``two of the last three above 2``."""
-    figures: tuple[Figure, ...]
-    n_sessions: int | None = None
-    """How many sessions there are, where that is fewer than the criterion's window."""
-
-    def found(self) -> str:
-        """Return what was found, in words."""
-        short = f" ({in_words(self.n_sessions)} so far)" if self.n_sessions is not None else ""
-        return "; ".join(figure.words() for figure in self.figures) + short
 
 
 class _Criterion(BaseModel):
@@ -88,6 +36,10 @@ class TwoOutOfThree(_Criterion):
 
     kind: Literal["two_out_of_three_aint_bad"]
     peak_d_prime_above: float = Field(description="2")
+
+    def rule(self) -> str:
+        """Return what it asks for, in words of its own."""
+        return f"peak d′ above {self.peak_d_prime_above:g} in two of the last three sessions"
 
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
@@ -108,6 +60,10 @@ class YesterdayWasGood(_Criterion):
     kind: Literal["yesterday_was_good"]
     peak_d_prime_above: float = Field(description="2")
 
+    def rule(self) -> str:
+        """Return what it asks for, in words of its own."""
+        return f"peak d′ above {self.peak_d_prime_above:g} in the last session"
+
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
         peak = _last(PEAK, sessions, lambda s: s.peak_d_prime, n=1, beside=[self.peak_d_prime_above])
@@ -126,6 +82,13 @@ class MeetsEngagementCriteria(_Criterion):
     last: int = Field(ge=1, description="3")
     peak_d_prime_above: float = Field(description="1")
     n_contingent_above: int = Field(ge=0, description="100; go and catch trials, neither aborted nor auto-rewarded")
+
+    def rule(self) -> str:
+        """Return what it asks for, in words of its own."""
+        return (
+            f"peak d′ above {self.peak_d_prime_above:g} and more than {self.n_contingent_above} contingent trials in "
+            + (f"each of the last {in_words(self.last)} sessions" if self.last > 1 else "the last session")
+        )
 
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
@@ -150,6 +113,10 @@ class WholeLottaTrials(_Criterion):
     kind: Literal["whole_lotta_trials"]
     n_contingent_above: int = Field(ge=0, description="300")
 
+    def rule(self) -> str:
+        """Return what it asks for, in words of its own."""
+        return f"more than {self.n_contingent_above} contingent trials in the last session"
+
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
         trials = _last(CONTINGENT, sessions, lambda s: s.n_contingent, n=1, decimals=0)
@@ -167,6 +134,11 @@ class NoResponseBias(_Criterion):
     kind: Literal["no_response_bias"]
     response_rate_above: float = Field(ge=0, le=1, description="0.1")
     response_rate_below: float = Field(ge=0, le=1, description="0.9")
+
+    def rule(self) -> str:
+        """Return what it asks for, in words of its own."""
+        low, high = self.response_rate_above, self.response_rate_below
+        return f"response rate above {low:g} and below {high:g} in the last session"
 
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
@@ -186,6 +158,10 @@ class MostlyUseful(_Criterion):
     kind: Literal["mostly_useful"]
     aborted_time_share_below: float = Field(gt=0, le=1, description="0.5")
 
+    def rule(self) -> str:
+        """Return what it asks for, in words of its own."""
+        return f"share of time in aborted trials below {self.aborted_time_share_below:g} in the last session"
+
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
         limit = self.aborted_time_share_below
@@ -204,6 +180,10 @@ class NComplete(_Criterion):
     kind: Literal["n_complete"]
     n: int = Field(ge=1, description="1 and 3")
 
+    def rule(self) -> str:
+        """Return what it asks for, in words of its own."""
+        return f"{in_words(self.n)} session{'s' if self.n > 1 else ''} at this stage"
+
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
         ids = tuple(session.session_id for session in sessions if session.stage == stage)
@@ -220,6 +200,10 @@ class SummerOver(_Criterion):
     kind: Literal["summer_over"]
     n_days: int = Field(ge=1, description="40")
 
+    def rule(self) -> str:
+        """Return what it asks for, in words of its own."""
+        return f"{self.n_days} days of training"
+
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
         n = len({session.day for session in sessions})
@@ -235,6 +219,10 @@ class MeetsHitThreshold(_Criterion):
 
     kind: Literal["meets_hit_threshold_average"]
     n_hits_above: int = Field(ge=0, description="360")
+
+    def rule(self) -> str:
+        """Return what it asks for, in words of its own."""
+        return f"more than {self.n_hits_above} hits in the last three sessions together"
 
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""

@@ -17,9 +17,9 @@ from enum import StrEnum
 import msgspec
 
 from stages.considered import Considered, held, moved, tried_on
-from stages.criteria import Judgement, figure_text
 from stages.curriculum import Curriculum, CurriculumId, TransitionKind
 from stages.history import SessionFacts
+from stages.judgement import Judgement, figure_text
 from stages.misfits import HistoryMisfit, named, refuse_impossible
 
 
@@ -99,7 +99,8 @@ def climb(
     """Return every decision of a mouse's life: one before its first session, one after each; errors as ``decide``."""
     refuse_impossible(history)
     in_force = _in_force(curriculum, history, placements)
-    decisions = [_placed(curriculum, _first(curriculum), in_force.get(None))]
+    identity = curriculum.identity()
+    decisions = [_placed(curriculum, _first(curriculum, identity), in_force.get(None))]
     for n, session in enumerate(history):
         due = decisions[-1]
         if session.stage != due.stage:
@@ -107,7 +108,7 @@ def climb(
                 f"{named(session)} ran {session.stage}, but {due.stage} was due ({due.sentence}): if it was meant, "
                 "record a placement with its reason, else find out whose session it is"
             )
-        own = _decided(curriculum, history[: n + 1])
+        own = _decided(curriculum, identity, history[: n + 1])
         decisions.append(_placed(curriculum, own, in_force.get(session.session_id)))
     return decisions
 
@@ -141,7 +142,7 @@ def _in_force(
     return {each.after: each for each in placements}
 
 
-def _first(curriculum: Curriculum) -> Decision:
+def _first(curriculum: Curriculum, identity: CurriculumId) -> Decision:
     return Decision(
         stage=curriculum.first,
         from_stage=None,
@@ -150,18 +151,18 @@ def _first(curriculum: Curriculum) -> Decision:
         evidence=(),
         suggestion=curriculum.suggested(curriculum.first),
         after=None,
-        curriculum=curriculum.identity(),
+        curriculum=identity,
     )
 
 
-def _decided(curriculum: Curriculum, history: Sequence[SessionFacts]) -> Decision:
+def _decided(curriculum: Curriculum, identity: CurriculumId, history: Sequence[SessionFacts]) -> Decision:
     """Return what the curriculum says after the last of these sessions."""
     last = history[-1]
     if not counts(curriculum, last):
         short = _left_out(curriculum, last)
         needed_min = curriculum.counts_from_share_of_task * last.planned_min
         sentence = f"held at {last.stage}: today's session ran {short.ran} and does not count; needs {needed_min:g} min"
-        return _at(curriculum, last, last.stage, Move.HOLD, sentence, (), left_out=(short,))
+        return _at(curriculum, identity, last, last.stage, Move.HOLD, sentence, (), left_out=(short,))
     counted = [session for session in history if counts(curriculum, session)]
     tried: list[Considered] = []
     for transition in curriculum.automatic(last.stage):
@@ -175,11 +176,12 @@ def _decided(curriculum: Curriculum, history: Sequence[SessionFacts]) -> Decisio
     sentence = held(last.stage, tried, curriculum.suggested(last.stage)) if taken is None else moved(last.stage, taken)
     if left_out:
         sentence += f" (left out, too short: {', '.join(f'{each.day} ran {each.ran}' for each in left_out)})"
-    return _at(curriculum, last, stage, move, sentence, tuple(tried), left_out=left_out)
+    return _at(curriculum, identity, last, stage, move, sentence, tuple(tried), left_out=left_out)
 
 
 def _at(
     curriculum: Curriculum,
+    identity: CurriculumId,
     last: SessionFacts,
     stage: str,
     move: Move,
@@ -197,7 +199,7 @@ def _at(
         left_out=left_out,
         suggestion=curriculum.suggested(stage),
         after=last.session_id,
-        curriculum=curriculum.identity(),
+        curriculum=identity,
     )
 
 

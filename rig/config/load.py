@@ -199,8 +199,8 @@ def _problem(path: Path, detail: dict[str, Any], lines: dict[Location, int], mod
             context = detail["ctx"]
             tags = re.findall(r"'([^']+)'", context["expected_tags"])
             close = difflib.get_close_matches(context["tag"], tags, n=1) if len(tags) > FEW_KINDS else []
-            known = f"did you mean {close[0]}?" if close else f"one of {context['expected_tags']}"
-            message = f"kind {context['tag']!r} is not known; {known}"
+            right = f"did you mean {close[0]}?" if close else f"one of {context['expected_tags']}"
+            message = f"kind {context['tag']!r} is not known; {right}"
         case "union_tag_not_found":
             message = "needs a field 'kind'"
         case "model_type" | "model_attributes_type":

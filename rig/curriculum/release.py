@@ -1,4 +1,4 @@
-"""The published mice's real transitions, sorted by a curriculum's graph: does it describe what was done?
+"""The published mice's real transitions, sorted by a curriculum's graph: what they did beside what it says.
 
 The release's table has a row a session and not what was decided, so this sorts what happened: each pair of successive
 sessions of a mouse is a repeat, a transition of the curriculum, or none. Image sets are compared as places, whatever
@@ -8,6 +8,7 @@ letter fills them: the few sessions with another set than the mouse's cohort are
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,12 +45,8 @@ class RealTransition:
     at: datetime
     """When the second began."""
     sort: Sort
-
-    @property
-    def of_other_set(self) -> bool:
-        """Whether either session has an image set that the mouse's cohort doesn't have at that place."""
-        places = {place(self.source, self.cohort), place(self.dest, self.cohort)}
-        return any("{other}" in name for name in places)
+    of_other_set: bool
+    """Whether either session has an image set that the mouse's cohort doesn't have at that stage."""
 
 
 def real_transitions(table: Path, curriculum: CurriculumParameters) -> list[RealTransition]:
@@ -63,8 +60,9 @@ def real_transitions(table: Path, curriculum: CurriculumParameters) -> list[Real
     found: list[RealTransition] = []
     for mouse, sessions in _mice(table).items():
         cohort = cohort_of([stage for _, stage in sessions], curriculum)
-        for (_, source), (at, dest) in zip(sessions, sessions[1:], strict=False):
-            found.append(RealTransition(mouse, cohort, source, dest, at, sort_of(source, dest, curriculum)))
+        for (_, source), (at, dest) in itertools.pairwise(sessions):
+            other = any(named_image_set(each) not in (None, _due(each, cohort, curriculum)) for each in (source, dest))
+            found.append(RealTransition(mouse, cohort, source, dest, at, sort_of(source, dest, curriculum), other))
     return found
 
 
@@ -73,16 +71,6 @@ def cohort_of(stages: Sequence[str], curriculum: CurriculumParameters) -> Cohort
     trained = Counter(named_image_set(stage) for stage in stages if stage.startswith("TRAINING_"))
     cohorts = [Cohort.parse(text) for text in curriculum.cohorts]
     return max(cohorts, key=lambda cohort: trained[cohort.familiar])
-
-
-def place(stage: str, cohort: Cohort) -> str:
-    """Return a stage's name with places for its cohort's sets, ``{other}`` for a set that isn't the cohort's there."""
-    named = named_image_set(stage)
-    if named is None:
-        return stage
-    due = "novel" if _number(stage) >= _FIRST_NOVEL else "familiar"
-    put = due if getattr(cohort, due) == named else "other"
-    return stage.replace(f"_images_{named}", f"_images_{{{put}}}")
 
 
 def sort_of(source: str, dest: str, curriculum: CurriculumParameters) -> Sort:
@@ -114,12 +102,12 @@ def counts_words(transitions: Sequence[RealTransition]) -> str:
     return f"{len(transitions):,} transitions of {mice} mice: {told}"
 
 
-_FIRST_NOVEL = 4
-
-
-def _number(stage: str) -> int:
-    found = re.match(r"OPHYS_(\d+)", stage)
-    return int(found[1]) if found else 0
+def _due(stage: str, cohort: Cohort, curriculum: CurriculumParameters) -> str | None:
+    """Return the image set that a cohort has at a stage."""
+    templates = [*curriculum.stages, *OLD_NAMES]
+    return next(
+        (named_image_set(cohort.fill(each)) for each in templates if without_set(each) == without_set(stage)), None
+    )
 
 
 def _mice(table: Path) -> Mapping[str, list[tuple[datetime, str]]]:

@@ -4,36 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from stages.criteria import figure_text
 from stages.curriculum import Curriculum, Transition, TransitionKind
 from stages.decisions import Decision, Move, Placement, climb
 from stages.history import SessionFacts
+from stages.judgement import figure_text
 
 SIGNS = {Move.FIRST: "●", Move.ADVANCE: "▲", Move.HOLD: "=", Move.LAPSE: "▼", Move.PLACED: "✎"}
 """What a decision did, before its sentence."""
 
 
 def takes(transition: Transition) -> str:
-    """Return what a transition takes, in words: ``when two of the last three above 2 and today's above 2``."""
+    """Return what a transition takes, in words."""
     if transition.kind is TransitionKind.MANUAL:
         return "when an operator says so"
     parts = []
     if transition.when:
-        parts.append("when " + " and ".join(c.judge((), stage=transition.source).needs for c in transition.when))
+        parts.append(f"with {' and '.join(criterion.rule() for criterion in transition.when)}")
     if transition.unless:
-        parts.append("unless " + " and ".join(c.judge((), stage=transition.source).needs for c in transition.unless))
+        parts.append(f"without {' and '.join(criterion.rule() for criterion in transition.unless)}")
     return ", ".join(parts)
 
 
 def show_words(curriculum: Curriculum) -> str:
     """Return the stages in order with what leads out of each."""
     lines = [str(curriculum.identity()), ""]
-    width = max(len(stage) for stage in curriculum.stages)
     for n, stage in enumerate(curriculum.stages, start=1):
         lines.append(f"{n:2d}  {stage}")
-        for each in curriculum.transitions:
-            if each.source == stage:
-                lines.append(f"      {_ARROWS[each.kind]} {each.dest:<{width}}  {takes(each)}")
+        ways = [each for each in curriculum.transitions if each.source == stage]
+        lines += [f"      {_ARROWS[each.kind]} {each.dest} {takes(each)}" for each in ways]
     share = curriculum.counts_from_share_of_task
     if share:
         lines += ["", f"Sessions whose task ran for less than {100 * share:g} % of its time move no mouse."]

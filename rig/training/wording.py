@@ -16,13 +16,18 @@ def coming(now: Standing, stage: Stage, crashed: SessionFacts | None) -> str:
         return f"{stage.stage}, second part of the session that crashed: {done}."
     lines = [
         f"{stage.stage}: {now.decision.sentence}.",
-        f"{now.recomputed.words()[:1].upper()}{now.recomputed.words()[1:]}.",
+        sentence_of(now.recomputed.words()),
     ]
     coming = shown_by(stage)
     before = exposures_before(now.seen, coming)
     level = experience_level(stage.stage, prior_exposures_to_image_set=before.image_set)
     lines.append(f"{level.value if level else 'No level of experience'}: {before.words}.")
     return "\n".join(lines)
+
+
+def sentence_of(words: str) -> str:
+    """Return words with a capital at their beginning and a full stop behind."""
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def shown_by(stage: Stage) -> Shown:
