@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID, uuid4
 
 import typer
@@ -17,7 +17,6 @@ from rig.config.files import load_rig, load_stage
 from rig.config.load import ConfigError, Problem
 from rig.curriculum.words import explain_words
 from rig.lab.errors import LaboratoryAway
-from rig.lab.lab import Lab
 from rig.lab.rows import Mouse
 from rig.laboratory import SESSIONS, LabUrl, OnDay, Sessions, Shell, Who, curriculum_of, day_or_today, now
 from rig.log.reader import read_session
@@ -30,11 +29,14 @@ from rig.training.model_mouse import model_mouse
 from rig.training.projection import day_of
 from rig.training.standing import placements, standing
 from rig.training.start import Asked, Rigged, start
-from rig.training.today import lines, table
-from rig.training.wording import sentence_of
+from rig.training.today import lines, page
+from rig.training.wording import seen_words, sentence_of
 from rig.watching import run_and_watch, tell_products
 from stages.history import SessionFacts
 from stages.parameters import Stage, StageParameters
+
+if TYPE_CHECKING:
+    from rig.lab.lab import Lab
 
 MORNING = "T10:00:00"
 """When a session on a simulated day is said to begin."""
@@ -54,7 +56,7 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                 out.print("No mice yet: rig mouse add.", markup=False)
                 return
             rows = lines(found, curriculum=curriculum_of, is_passive=lambda stage: _is_passive(shell, stage))
-            out.print(table(found, rows), soft_wrap=False)
+            out.print(page(found, rows), soft_wrap=False)
 
     @app.command("start")
     def start_(
@@ -209,7 +211,8 @@ def add_explain(group: typer.Typer, shell: Shell) -> None:
             curriculum = curriculum_of(found)
             now_ = standing(laboratory, found, curriculum=curriculum, archive=shell.archive(sessions))
             words = explain_words(curriculum, now_.history, placements(laboratory, mouse))
-            shell.out.print(f"{words}\n{sentence_of(now_.recomputed.words())}", markup=False)
+            seen = seen_words(now_, load_stage(now_.decision.stage, library=shell.library()))
+            shell.out.print(f"{words}\n{seen}\n{sentence_of(now_.recomputed.words())}", markup=False)
 
 
 def _reconcile(shell: Shell, lab: Lab) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rig.lab.errors import LabError
-from rig.lab.lab import Lab
 from rig.lab.rows import Aspect, Container, Judgement, Session
 from rig.laboratory import SESSIONS, LabUrl, Sessions, Shell, Who
 from rig.log.reader import read_session
@@ -16,6 +15,9 @@ from rig.records.whole import in_the_way, write_whole
 from rig.training.imaging import ImagingError, add_container, judge, judged_by_rig, named, quality, set_planes
 from rig.training.table import as_csv, session_table
 from rig.training.unrecorded import find_in
+
+if TYPE_CHECKING:
+    from rig.lab.lab import Lab
 
 Name = Annotated[str, typer.Argument(help="The mouse.", show_default=False)]
 OfSession = Annotated[

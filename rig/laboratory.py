@@ -8,19 +8,21 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from rig.config.load import ConfigError, Problem
 from rig.curriculum.files import open_curriculum
-from rig.lab.lab import Lab, open_lab
 from rig.lab.rows import Mouse
 from rig.session.assemble import code_version
 from rig.training.memory import InProcess, Memory, OnDisk
 from rig.training.standing import Archive
 from stages.curriculum import Curriculum
+
+if TYPE_CHECKING:
+    from rig.lab.lab import Lab
 
 LabUrl = Annotated[
     str | None,
@@ -68,6 +70,8 @@ class Shell:
     @contextmanager
     def lab(self, url: str | None, *, who: str | None = None) -> Iterator[Lab]:
         """Open the laboratory: the one that was named, or the file of this user's."""
+        from rig.lab.lab import open_lab  # noqa: PLC0415 - half a second that no command to a session must wait for
+
         url = url or f"sqlite:///{self.data() / 'laboratory.sqlite'}"
         self.data().mkdir(parents=True, exist_ok=True)
         replica = self.data() / f"laboratory-{hashlib.sha256(url.encode()).hexdigest()[:8]}.sqlite"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from rig.lab.lab import Lab
 from rig.lab.rows import Mouse, Override, Remark, Water, Weight
 from rig.training.scales import drunk_ml, limits_of
 from rig.training.welfare import in_percent
 from stages.history import SessionFacts
+
+if TYPE_CHECKING:
+    from rig.lab.lab import Lab
 
 SHOWN = 5
 """How many of each are shown, the last ones."""

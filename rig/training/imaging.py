@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hardware.events import ClockFitted, ControllerFailed, Finding, MicroscopePhase, MicroscopeState
 from hardware.events import Verdict as Found
-from rig.lab.lab import Lab
 from rig.lab.rows import Aspect, Container, Judge, Judgement, Plane, Session, Verdict
 from rig.log.reader import SessionLog
 from stages.events import DeviceFault, EndReason, RewardFailed
+
+if TYPE_CHECKING:
+    from rig.lab.lab import Lab
 
 MOST_PLANES = 8
 GOOD_RESIDUAL_US = 1000.0

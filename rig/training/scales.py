@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from rig.lab.errors import StartRefused
-from rig.lab.lab import Lab
 from rig.lab.rows import Mouse, Override, OverrideKind, Water, Weight
 from rig.training.guard import doubts
 from rig.training.welfare import Limits, refuse_implausible
+
+if TYPE_CHECKING:
+    from rig.lab.lab import Lab
 
 
 def limits_of(mouse: Mouse) -> Limits:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from rig.lab.lab import Lab
 from rig.lab.rows import Decided, Mouse, OverrideKind, Session, Start
 from rig.log.reader import SessionLog, read_session
 from rig.log.schema import LogError
@@ -26,6 +26,9 @@ from stages.decisions import Decision, Placement, climb
 from stages.experience import Shown
 from stages.history import SessionFacts
 from stages.misfits import HistoryMisfit
+
+if TYPE_CHECKING:
+    from rig.lab.lab import Lab
 
 DayOf = Callable[[str], str]
 """The laboratory's day of an instant written in ISO 8601."""

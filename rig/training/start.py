@@ -13,12 +13,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from hardware.events import Finding, Verdict
 from rig.lab.errors import LaboratoryAway, StartRefused
-from rig.lab.lab import Lab
 from rig.lab.rows import Mouse, Override, OverrideKind, Session, Start, Water, WaterKind, Weight
 from rig.log.writer import EVENTS
 from rig.session.assemble import SessionPlan, folder_name
@@ -47,6 +46,9 @@ from stages.decisions import Decision
 from stages.events import EndReason
 from stages.history import SessionFacts
 from stages.parameters import Stage, StageParameters
+
+if TYPE_CHECKING:
+    from rig.lab.lab import Lab
 
 LEAST_REST_MIN = 1.0
 """A second part of a session that crashed runs at least so long."""

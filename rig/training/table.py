@@ -11,13 +11,16 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from rig.lab.lab import Lab
 from rig.lab.rows import Container, Mouse, Plane, Session, Sex
 from rig.training.projection import shown_in
 from rig.training.recompute import by_session
 from stages.experience import experience_level, prior_exposures, session_number
+
+if TYPE_CHECKING:
+    from rig.lab.lab import Lab
 
 COLUMNS = (
     "behavior_session_id",

@@ -6,19 +6,24 @@ STOP and GO differ at two metres, and to eyes that don't tell red from green.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
+from rich.console import Group, RenderableType
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from rig.lab.lab import MouseToday, Today
 from rig.lab.rows import Mouse
 from rig.training.scales import limits_of
 from rig.training.welfare import Limits, owed_ml
 from stages.curriculum import Curriculum
+
+if TYPE_CHECKING:
+    from rig.lab.lab import MouseToday, Today
 
 
 class Calls(StrEnum):
@@ -45,6 +50,7 @@ STYLES = {
 }
 """Sign and style. Light on dark stops or waits, dark on light asks for a hand, done is plain."""
 UNDECIDED = "not decided"
+TAG_COLUMNS = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,30 +81,26 @@ def lines(
     return [_line(row, day=today.day, curriculum=curriculum, is_passive=is_passive) for row in today.mice]
 
 
-def table(today: Today, rows: list[MouseLine]) -> Table:
-    """Return the page."""
-    page = Table(
-        title=f"[b]{today.day}[/b]", title_justify="left", expand=True, show_lines=True, caption=_caption(today)
-    )
-    page.add_column("", no_wrap=True)
-    page.add_column("mouse", no_wrap=True, style="bold")
-    page.add_column("today, and why", ratio=1, min_width=30)
-    page.add_column("last d′", justify="right", no_wrap=True)
-    page.add_column("weight", no_wrap=True)
-    page.add_column("water", no_wrap=True)
-    page.add_column("rig", overflow="fold")
+def page(today: Today, rows: Sequence[MouseLine]) -> Group:
+    """Return the page: a block a mouse, what its line asks for at the left of it, in its full height."""
+    widths = [max(len(each) for each in column) for column in zip(*(_figures(row) for row in rows), strict=True)]
+    blocks: list[RenderableType] = [Text(f"{today.day}, {len(rows)} {'mouse' if len(rows) == 1 else 'mice'}", "bold")]
     for row in rows:
         sign, style = STYLES[row.calls]
-        page.add_row(
-            Text(f" {sign} {row.calls.value:<5} ", style=style),
-            Text(row.mouse),
-            Text.assemble((row.stage, "bold"), f"\n{row.why}"),
-            row.d_prime,
-            row.weight,
-            row.water,
-            row.lease,
-        )
-    return page
+        block = Table.grid(expand=True, padding=(0, 1, 0, 0))
+        block.add_column(width=TAG_COLUMNS, style=style, vertical="middle", justify="center", no_wrap=True)
+        block.add_column(ratio=1)
+        figures = "   ".join(each.ljust(width) for each, width in zip(_figures(row), widths, strict=True))
+        told = Text.assemble((figures.rstrip(), ""), "\n", (row.stage, "bold"), f"\n{row.why}")
+        told.stylize("bold", 0, len(row.mouse))
+        block.add_row(Text(f"{sign} {row.calls.value}"), told)
+        blocks += [Rule(style="dim"), block]
+    blocks += [Rule(style="dim"), Text(_caption(today), style="dim")]
+    return Group(*blocks)
+
+
+def _figures(row: MouseLine) -> tuple[str, ...]:
+    return row.mouse, row.d_prime, row.weight, row.water, row.lease
 
 
 def _line(
@@ -118,8 +120,7 @@ def _line(
         calls = Calls.STOP if light or stage == UNDECIDED else Calls.GO
     if row.sessions:
         did = row.sessions[-1]
-        why = f"did {did.stage} today, d′ {_figure(did.peak_d_prime)}; next {stage}: {why}"
-        stage = f"{did.stage}, done"
+        stage, why = f"{did.stage}, done, {_figure(did.peak_d_prime)}", f"next: {why}"
     elif calls is Calls.STOP and light:
         why = f"below its floor: no session, water and a look at it; {why}"
     elif rest_ml and is_passive(stage):
@@ -129,10 +130,10 @@ def _line(
         calls=calls,
         stage=stage,
         why=why,
-        d_prime="–" if row.last_session is None else _figure(row.last_session.peak_d_prime),
+        d_prime="new" if row.last_session is None else _figure(row.last_session.peak_d_prime),
         weight=_weight(row, limits, day=day, light=light),
         water=f"{had_ml:.2f} of {limits.least_daily_ml:.2f} mL"
-        + (f"\ngive {rest_ml:.2f}" if row.sessions and rest_ml else ""),
+        + (f", give {rest_ml:.2f}" if row.sessions and rest_ml else ""),
         lease="" if row.lease is None else f"{row.lease.rig}, {row.lease.who}" + ("" if held else " (dead)"),
     )
 
@@ -152,12 +153,12 @@ def _weight(row: MouseToday, limits: Limits, *, day: str, light: bool) -> str:
         return "never weighed"
     ago = (date.fromisoformat(day) - date.fromisoformat(row.weight.day)).days
     when = "today" if ago == 0 else "yesterday" if ago == 1 else f"{ago} days ago"
-    floor = f"\n✗ floor {limits.floor_g:.1f} g" if light else ""
-    return f"{row.weight.weight_g:.1f} g, {limits.share_of_baseline(row.weight.weight_g):.0%}\n{when}{floor}"
+    floor = f", floor {limits.floor_g:.1f} g" if light else ""
+    return f"{row.weight.weight_g:.1f} g {limits.share_of_baseline(row.weight.weight_g):.0%} {when}{floor}"
 
 
 def _figure(d_prime: float | None) -> str:
-    return "none" if d_prime is None else f"{d_prime:.2f}"
+    return "no d′" if d_prime is None else f"d′ {d_prime:.2f}"
 
 
 def _caption(today: Today) -> str:

@@ -14,15 +14,18 @@ def coming(now: Standing, stage: Stage, crashed: SessionFacts | None) -> str:
     if crashed is not None:
         done = f"{crashed.task_min:.1f} of {crashed.planned_min:g} min are done"
         return f"{stage.stage}, second part of the session that crashed: {done}."
-    lines = [
-        f"{stage.stage}: {now.decision.sentence}.",
-        sentence_of(now.recomputed.words()),
-    ]
-    coming = shown_by(stage)
-    before = exposures_before(now.seen, coming)
-    level = experience_level(stage.stage, prior_exposures_to_image_set=before.image_set)
-    lines.append(f"{level.value if level else 'No level of experience'}: {before.words}.")
+    lines = [f"Today: {now.decision.sentence}."]
+    if now.history:
+        lines.append(sentence_of(now.recomputed.words()))
+    lines.append(seen_words(now, stage))
     return "\n".join(lines)
+
+
+def seen_words(now: Standing, stage: Stage) -> str:
+    """Return how new a stage is to a mouse: its level of experience, and what it has seen before."""
+    before = exposures_before(now.seen, shown_by(stage))
+    level = experience_level(stage.stage, prior_exposures_to_image_set=before.image_set)
+    return f"{level.value if level else 'No level of experience'}: {before.words}."
 
 
 def sentence_of(words: str) -> str:
@@ -42,7 +45,7 @@ def goodbye(
     mouse: str, after: Decision | None, *, undecided: str | None, problem: str | None, had_ml: float, owed_ml: float
 ) -> str:
     """Return the next decision, and the water that is still to give."""
-    lines = [f"▲ {undecided}" if after is None else f"Next: {after.stage}: {after.sentence}."]
+    lines = [f"▲ {undecided}" if after is None else f"Next: {after.sentence}."]
     if after is not None and after.suggestion and after.suggestion != after.stage:
         lines.append(f"By the usual order {after.suggestion} would follow: rig mouse place {mouse} STAGE --why REASON.")
     if problem is not None:
