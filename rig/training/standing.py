@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -117,12 +117,18 @@ def record_decision(lab: Lab, mouse: str, decision: Decision, *, day: str) -> De
         move=decision.move.value,
         sentence=decision.sentence,
         curriculum=str(decision.curriculum),
-        decision=msgspec.json.decode(msgspec.json.encode(decision)),
+        decision=as_recorded(decision),
     )
     recorded = lab.decisions(mouse)
     if recorded and recorded[-1].decision == row.decision:
         return recorded[-1]
     return lab.record(row)
+
+
+def as_recorded(decision: Decision) -> dict[str, Any]:
+    """Return all of a decision, its evidence too, as it stands in the laboratory's row."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(decision))
+    return plain
 
 
 def record_log(lab: Lab, folder: Path, *, who: str, archive: Archive, day_of_session: DayOf = day_of) -> Session:
