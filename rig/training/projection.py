@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import date, datetime, tzinfo
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 import msgspec
@@ -165,11 +165,18 @@ def _refuse_misfits(logs: Sequence[SessionLog], *, day: str) -> None:
         if datetime.fromisoformat(this.started_at) <= datetime.fromisoformat(before.started.started_at):
             raise ProjectionError(f"{log.folder}: began before the part it is said to follow; give them in order")
     for log in logs:
-        lost = [damage for damage in log.damage if damage.startswith(f"{EVENTS}:")]
-        if lost:
+        if lost := _lost(log):
             raise ProjectionError(
                 f"{log.folder / EVENTS}: can't be counted on ({'; '.join(lost)}); bring back the file from a copy"
             )
+
+
+def _lost(log: SessionLog) -> list[str]:
+    """Return what can't be read in a log's middle; where a crash tore its last line, nothing is lost but that."""
+    lost = [damage for damage in log.damage if damage.startswith(f"{EVENTS}:") and "the last line" not in damage]
+    crashed = log.ended is not None and log.ended.reason is EndReason.CRASHED
+    before_the_end = f"{EVENTS}:{len(log.lines)}:"  # the end that was added later stands on a line of its own
+    return [] if crashed and len(lost) == 1 and lost[0].startswith(before_the_end) else lost
 
 
 def _task_s(entries: Sequence[Entry]) -> float:
@@ -202,7 +209,7 @@ def _aborted_time_share(logs: Sequence[SessionLog], folds: Sequence[Folds]) -> f
             for entry in log.entries
             if isinstance(entry.event, BlockStarted) and entry.event.block is BlockKind.PAUSE
         ]
-        for row, after in zip(rows, [*rows[1:], None], strict=True):
+        for row, after in zip_longest(rows, rows[1:]):
             ended_s = row.end_time_s
             if after is not None and not any(ended_s <= pause_s <= after.start_time_s for pause_s in pauses_s):
                 ended_s = after.start_time_s

@@ -30,7 +30,7 @@ def _operator_moves_on(there: Laboratory, ran: list[str]) -> None:
         there.lab, there.lab.mouse("M1"), curriculum=curriculum_of(there.lab.mouse("M1")), archive=there.archive
     )
     stage = now.decision.stage
-    recovered = LAPSED in ran and stage == READY
+    recovered = LAPSED in ran and ran[-1] == stage == READY
     habituated = ran[-HABITUATED_AFTER:].count("OPHYS_0_images_A_habituation") == HABITUATED_AFTER
     if "OPHYS_6_images_B" in ran:
         to, why = "OPHYS_3_images_A", "z-drift in plane 0, once more"
