@@ -8,6 +8,7 @@ happens. What was done before (the weight, the water) stays on record, and is no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -246,7 +247,7 @@ def _run(
     """Have the mouse, run its session, and record what it came to, before it is let go."""
     mouse, session_id = now.mouse, rig.new_id()
     if crashed is not None and isinstance(stage, StageParameters):
-        rest_min = max(crashed.planned_min - crashed.task_min, LEAST_REST_MIN)
+        rest_min = max(math.ceil((crashed.planned_min - crashed.task_min) * 60) / 60, LEAST_REST_MIN)
         stage = stage.model_copy(update={"task_duration_min": rest_min})
     folder = rig.data_dir / folder_name(now=rig.now(), mouse=mouse.name, stage=stage.stage, session_id=session_id)
     plan = rig.plan(mouse, stage, folder, session_id, now.history)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -108,6 +107,7 @@ class Laboratory:
     data_dir: Path
     config: RigConfig = field(default_factory=rig_config)
     n_days: int = 0
+    n_ids: int = 0
     kind: MouseKind = MouseKind.STOCHASTIC
     seed: int = 0
     changes: dict[str, Any] = field(default_factory=dict)
@@ -156,6 +156,11 @@ class Laboratory:
             begins=self.now(),
         )
 
+    def ids(self) -> UUID:
+        """The next session's identity."""
+        self.n_ids += 1
+        return UUID(bytes=np.random.default_rng([self.seed, self.n_ids]).bytes(16), version=4)
+
     def run(self, plan: SessionPlan) -> str | None:
         """Run a session in this process."""
         if self.breaks is not None:
@@ -165,7 +170,6 @@ class Laboratory:
 
     def start(self, mouse: str = "M1", *, operator: Scripted | None = None, **asked: Any) -> Day:
         """Take a mouse through its day."""
-        ids = np.random.default_rng([self.seed, zlib.crc32(mouse.encode()), self.n_days, len(self.memory)])
         return start(
             mouse,
             lab=self.lab,
@@ -179,7 +183,7 @@ class Laboratory:
                 run=self.run,
                 check=lambda: iter(self.findings),
                 now=self.now,
-                new_id=lambda: UUID(bytes=ids.bytes(16), version=4),
+                new_id=self.ids,
                 day_of_session=lambda started_at: day_of(started_at, UTC),
             ),
             curriculum=curriculum_of,

@@ -20,6 +20,7 @@ SEED, WHOLE_SEED = 5, 3
 SHORT = {"gray_before_s": 1.0, "gray_after_s": 1.0, "movie": None}
 """Gray and movie have no trials; the task is as it ships, or half as long in the fast one of these tests."""
 READY, LAPSED = "TRAINING_5_images_A_handoff_ready", "TRAINING_5_images_A_handoff_lapsed"
+FIRST_IMAGING = "OPHYS_1_images_A"
 HABITUATED_AFTER = 3
 """OPHYS_0 usually takes three days."""
 
@@ -32,9 +33,11 @@ def _operator_moves_on(there: Laboratory, ran: list[str]) -> None:
     stage = now.decision.stage
     recovered = LAPSED in ran and ran[-1] == stage == READY
     habituated = ran[-HABITUATED_AFTER:].count("OPHYS_0_images_A_habituation") == HABITUATED_AFTER
-    if "OPHYS_6_images_B" in ran:
-        to, why = "OPHYS_3_images_A", "z-drift in plane 0, once more"
-    elif recovered or habituated or stage.startswith(("OPHYS_1", "OPHYS_2", "OPHYS_3", "OPHYS_4", "OPHYS_5")):
+    if stage.startswith("OPHYS_2"):
+        to, why = FIRST_IMAGING, "z-drift in plane 0, once more"
+    elif ran.count(FIRST_IMAGING) == 2 and stage == FIRST_IMAGING:
+        to, why = "OPHYS_3_images_A", "the passive one was good"
+    elif recovered or habituated or (stage.startswith("OPHYS") and not stage.startswith("OPHYS_0")):
         to, why = now.decision.suggestion or "", "next in the usual order"
     else:
         return
@@ -76,7 +79,9 @@ def _forty_days(there: Laboratory, tell: Tell) -> None:
     assert moves.count(Move.ADVANCE) >= 5
     assert Move.LAPSE in moves
     assert _came_back(ran) >= 1
-    assert ran[-1] == "OPHYS_3_images_A"
+    assert ran.count("OPHYS_0_images_A_habituation") == HABITUATED_AFTER
+    assert ran.count(FIRST_IMAGING) == 2
+    assert "OPHYS_4_images_B" in ran
     assert len({row.id for row in there.lab.rows(Water, mouse="M1")}) == len(there.lab.rows(Water, mouse="M1"))
 
 
