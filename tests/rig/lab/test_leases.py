@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,10 +17,11 @@ from rig.lab.leases import LeaseRow
 from rig.lab.rows import Override, OverrideKind, Start
 from rig.lab.store import Store
 from stages.events import EndReason
+from tests.rig.lab.forks import rig
 from tests.rig.lab.labs import DAY, NEXT_DAY, lab, session, uuid
+from tests.rig.lab.starting import hold, many
 from tests.telling import Tell
 
-ROOT = Path(__file__).resolve().parents[3]
 N_PROCESSES, N_EACH = 4, 50
 LIMIT_S = 3.0
 COMES_WITHIN_S = 120.0
@@ -107,9 +105,9 @@ def test_a_lease_that_somebody_removed_is_reported_and_the_session_goes_on(rigs:
 def test_a_second_session_on_one_day_is_refused_on_whatever_rig(rigs: list[Lab]) -> None:
     one, two = rigs
     run(one, uuid(1))
-    for rig in (two, one):
+    for each in (two, one):
         with pytest.raises(SecondSession, match=rf"M1 had a session on {DAY} already \({uuid(1)} on rig-1\)"):
-            run(rig, uuid(2))
+            run(each, uuid(2))
     assert two.leases() == []
 
 
@@ -219,35 +217,18 @@ def test_of_200_starts_at_once_exactly_one_wins(lab_url: str, tmp_path: Path, te
     came: list[tuple[str, str]] = []
     with ExitStack() as stack:
         asking = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-m",
-                        "tests.rig.lab.starting",
-                        "many",
-                        lab_url,
-                        str(tmp_path),
-                        str(N_EACH),
-                        str(n),
-                    ],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    cwd=ROOT,
-                )
-            )
-            for n in range(0, N_PROCESSES * N_EACH, N_EACH)
+            stack.enter_context(rig(many, lab_url, tmp_path, N_EACH, n)) for n in range(0, N_PROCESSES * N_EACH, N_EACH)
         ]
-        assert [line(process) for process in asking] == ["ready\n"] * N_PROCESSES
+        assert [process.hear() for process in asking] == ["ready"] * N_PROCESSES
         begun_s = time.monotonic()
         for process in asking:
-            go_on(process)
+            process.go_on()
         for process in asking:
-            came += [(kind, words) for kind, words in json.loads(line(process))]
+            came += process.hear()
         took_s = time.monotonic() - begun_s
         for process in asking:
-            go_on(process)
+            process.go_on()
+        assert [process.hear() for process in asking] == ["let go"] * N_PROCESSES
 
     counts = Counter(kind for kind, _ in came)
     (winner,) = (words for kind, words in came if kind == "won")
@@ -264,15 +245,10 @@ def test_of_200_starts_at_once_exactly_one_wins(lab_url: str, tmp_path: Path, te
 def test_a_killed_holders_mouse_is_taken_over_after_the_limit_and_never_before(
     lab_url: str, tmp_path: Path, tell: Tell
 ) -> None:
-    command = [sys.executable, "-m", "tests.rig.lab.starting", "hold", lab_url, str(tmp_path), str(LIMIT_S)]
-    with (
-        closing(lab(lab_url, tmp_path, rig="rig-2")) as two,
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder,
-    ):
-        assert line(holder) == "holds\n"
+    with closing(lab(lab_url, tmp_path, rig="rig-2")) as two, rig(hold, lab_url, tmp_path, LIMIT_S) as holder:
+        assert holder.hear() == "holds"
         wait_until(two, lambda rows: rows[0].beaten_s > rows[0].acquired_s)
         holder.kill()
-        holder.wait()
         (dead,) = two.leases()
         n_refused, until_s = 0, time.monotonic() + COMES_WITHIN_S
         with ExitStack() as stack:
@@ -300,16 +276,3 @@ def wait_until(one: Lab, holds: Callable[[list[LeaseRow]], bool]) -> list[LeaseR
         assert time.monotonic() < until_s
         time.sleep(0.05)
     return rows
-
-
-def line(process: subprocess.Popen[str]) -> str:
-    """Return what a process says next."""
-    assert process.stdout is not None
-    return process.stdout.readline()
-
-
-def go_on(process: subprocess.Popen[str]) -> None:
-    """Give a process the line it waits for."""
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,14 +21,14 @@ from rig.lab.reconcile import Reconciled, reconcile
 from rig.lab.rows import FACTS, Fact, OverrideKind, Start, Water, Weight
 from rig.lab.store import Store
 from tests.postgres import Cluster
-from tests.rig.lab.drinking import volume_ml
-from tests.rig.lab.labs import DAY, NEXT_DAY, drunk, lab, made_file, mouse, session, uuid, weight
+from tests.rig.lab.forks import rig
+from tests.rig.lab.labs import DAY, NEXT_DAY, drunk, lab, made_file, mouse, session, ticking, uuid, weight
+from tests.rig.lab.starting import drink, volume_ml
 from tests.telling import Tell
 
-ROOT = Path(__file__).resolve().parents[3]
 COMES_WITHIN_S = 120.0
 N_SESSIONS = 30
-N_KILLS = 6
+N_KILLS = 5
 
 
 @pytest.fixture
@@ -81,9 +79,9 @@ def test_a_laboratory_restored_from_an_old_copy_is_made_whole_by_its_rigs(
     rigs: list[Lab], server: Cluster, tmp_path: Path, central: str
 ) -> None:
     one, two = rigs
-    for rig, grams in ((one, 21.3), (two, 22.0)):
-        rig.record(weight(grams))
-        rig.reconcile()
+    for each, grams in ((one, 21.3), (two, 22.0)):
+        each.record(weight(grams))
+        each.reconcile()
     assert server.laboratory() == central  # as it was before any of it
     two.reconcile()
     one.reconcile()
@@ -155,11 +153,12 @@ def converges(url: str, operations: list[tuple[str, int, int]]) -> None:
         central = stack.enter_context(closing(BreakingStore(url)))
         labs = []
         for number in range(2):
-            here = stack.enter_context(closing(Store(f"sqlite:///{made_file(Path(folder) / f'{number}.sqlite')}")))
-            labs.append((here, stack.enter_context(closing(lab(url, Path(folder), rig=str(number))))))
+            path = made_file(Path(folder) / f"{number}.sqlite")
+            here = stack.enter_context(closing(Store(f"sqlite:///{path}")))
+            labs.append((here, Lab(here, here, who="ana", host=f"rig-{number}", now=ticking())))
         recorded: dict[str, str] = {}
-        for what, rig, number in operations:
-            here, one = labs[rig]
+        for what, which, number in operations:
+            here, one = labs[which]
             if what == "weigh":
                 row: Fact = one.record(weight(20.0 + number))
             elif what == "drink":
@@ -186,7 +185,7 @@ def converges(url: str, operations: list[tuple[str, int, int]]) -> None:
         ]
 
 
-@settings(max_examples=max(4, settings.default.max_examples // 8))
+@settings(max_examples=max(4, settings.default.max_examples // 16))
 @given(operations=OPERATIONS)
 def test_whatever_is_recorded_and_broken_off_all_come_to_hold_all(operations: list[tuple[str, int, int]]) -> None:
     with TemporaryDirectory() as folder:
@@ -194,7 +193,7 @@ def test_whatever_is_recorded_and_broken_off_all_come_to_hold_all(operations: li
 
 
 def test_with_a_server_all_come_to_hold_all_too(server: Cluster) -> None:
-    @settings(max_examples=max(4, settings.default.max_examples // 20))
+    @settings(max_examples=max(4, settings.default.max_examples // 40))
     @given(operations=OPERATIONS)
     def tried(operations: list[tuple[str, int, int]]) -> None:
         converges(server.laboratory(), operations)
@@ -207,19 +206,17 @@ def test_with_a_server_all_come_to_hold_all_too(server: Cluster) -> None:
 
 def test_water_is_there_exactly_once_whenever_its_rig_is_killed(lab_url: str, tmp_path: Path, tell: Tell) -> None:
     rng = np.random.default_rng(7)
-    command = [sys.executable, "-m", "tests.rig.lab.drinking", lab_url, str(tmp_path), "rig-1", str(N_SESSIONS)]
-    said: list[str] = []
+    said: list[object] = []
     killed_at: list[int] = []
     for attempt in range(N_KILLS + 1):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-            assert process.stdout is not None
-            said.append(process.stdout.readline().strip())
+        with rig(drink, lab_url, tmp_path, N_SESSIONS) as one:
+            said.append(one.hear())
             if attempt < N_KILLS:
-                time.sleep(float(rng.uniform(0.0, 0.3)))
-                process.kill()
-            lines = process.stdout.read().splitlines()
-            said += lines
-            killed_at.append(1 + len(lines))
+                time.sleep(float(rng.uniform(0.0, 0.2)))
+                one.kill()
+            words = one.last_words()
+            said += words
+            killed_at.append(1 + len(words))
     assert said[-1] == "done"
 
     with closing(lab(lab_url, tmp_path, rig="rig-2")) as two:
@@ -228,9 +225,10 @@ def test_water_is_there_exactly_once_whenever_its_rig_is_killed(lab_url: str, tm
     assert sorted((row.session_id or "", row.volume_ml) for row in water) == [
         (uuid(number), volume_ml(number)) for number in range(N_SESSIONS)
     ]
+    engine, killed = lab_url.partition(":")[0], ", ".join(str(n) for n in killed_at[:-1])
     tell(
-        f"{lab_url.partition(':')[0]}: killed after {', '.join(str(n) for n in killed_at[:-1])} of {N_SESSIONS} waters, "
-        f"each recorded twice a run: {len(water)} rows, {sum(row.volume_ml for row in water):.3f} ml"
+        f"{engine}: killed after {killed} of {N_SESSIONS} waters, "
+        f"each recorded twice a run: {len(water)} rows, {sum(row.volume_ml for row in water):.3f} mL"
     )
 
 
@@ -282,9 +280,8 @@ def test_a_laboratory_that_stops_in_mid_session_loses_nothing(
     assert sorted(row.id for row in two.rows(Weight)) == sorted(row.id for row in recorded)
     assert len(two.rows(Water)) == len(two.rows(Start)) == 1
     assert two.leases() == []
-    tell(
-        f"the server stopped {n_stops + 1} times while {len(recorded)} rows were recorded: {len(two.rows(Weight))} there"
-    )
+    n_there = len(two.rows(Weight))
+    tell(f"the server stopped {n_stops + 1} times while {len(recorded)} rows were recorded: {n_there} there")
 
 
 def test_a_laboratory_that_is_away_is_named_and_the_rig_records_all_the_same(
@@ -294,7 +291,7 @@ def test_a_laboratory_that_is_away_is_named_and_the_rig_records_all_the_same(
     one.record(mouse())
     server.stop(mode="fast")
     begun_s = time.perf_counter()
-    with pytest.raises(LaboratoryAway, match="the database postgresql.* is away: "):
+    with pytest.raises(LaboratoryAway, match=r"the database postgresql.* is away: "):
         one.reconcile()
     tell(f"a stopped server was named after {time.perf_counter() - begun_s:.2f} s")
     with pytest.raises(LaboratoryAway):
@@ -332,6 +329,11 @@ def test_a_rig_whose_laboratory_was_never_there_records_and_reconciles_later(
         assert one.rows(Weight) == [recorded]
 
 
+def ask_while_it_freezes(store: Store, frozen: AbstractContextManager[None]) -> None:
+    with store.reading() as connection, frozen:
+        connection.exec_driver_sql("SELECT 1")
+
+
 def test_a_frozen_server_is_named_while_it_accepts_and_in_mid_call(
     server: Cluster, central: str, tmp_path: Path, tell: Tell
 ) -> None:
@@ -340,10 +342,9 @@ def test_a_frozen_server_is_named_while_it_accepts_and_in_mid_call(
         with pytest.raises(LaboratoryAway):
             one.reconcile()
         accepting_s = time.perf_counter() - begun_s
-    with closing(Store(central, call_s=0.5)) as store, ExitStack() as frozen:
+    with closing(Store(central, call_s=0.5)) as store:
         begun_s = time.perf_counter()
-        with pytest.raises(LaboratoryAway), store.reading() as connection:
-            frozen.enter_context(server.frozen())
-            connection.exec_driver_sql("SELECT 1")
+        with pytest.raises(LaboratoryAway):
+            ask_while_it_freezes(store, server.frozen())
         answering_s = time.perf_counter() - begun_s
     tell(f"a frozen server was named after {accepting_s:.1f} s when connecting, {answering_s:.1f} s in mid-call")
