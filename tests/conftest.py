@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -23,14 +24,18 @@ _COMMON = {
 settings.register_profile("quick", max_examples=30, derandomize=True, **_COMMON)
 settings.register_profile("full", max_examples=400, derandomize=True, **_COMMON)
 settings.register_profile("soak", max_examples=2000, derandomize=True, **_COMMON)
+NO_PARAMETERS = SimpleNamespace(params={})
 settings.load_profile(os.environ.get("RIG_HYPOTHESIS", "full"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what opens windows, so that it can be left out where there is no Xvfb."""
+    """Mark what opens windows or starts a PostgreSQL, so that it can be left out where that can't be had."""
     for item in items:
-        if "display" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "display" in fixtures:
             item.add_marker(pytest.mark.window)
+        if "server" in fixtures or "postgresql" in getattr(item, "callspec", NO_PARAMETERS).params.values():
+            item.add_marker(pytest.mark.server)
 
 
 @pytest.fixture(scope="session")

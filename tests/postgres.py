@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
@@ -39,9 +38,9 @@ class Cluster:
         self._laboratory: str | None = None
         self._as: dict[str, Any] = {}
         if os.geteuid() == 0:
-            somebody = _somebody()
-            os.chown(folder, somebody.pw_uid, somebody.pw_gid)
-            self._as = {"user": somebody.pw_uid, "group": somebody.pw_gid, "extra_groups": []}
+            user, group = _somebody()
+            os.chown(folder, user, group)
+            self._as = {"user": user, "group": group, "extra_groups": []}
         data = str(folder / "data")
         self._run("initdb", "-D", data, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
 
@@ -132,6 +131,9 @@ def _programs() -> Path:
     return by_version[-1].parent
 
 
-def _somebody(names: Sequence[str] = ("postgres", "nobody")) -> pwd.struct_passwd:
+def _somebody() -> tuple[int, int]:
+    import pwd  # Windows does not have it, and reads this module, too
+
     known = {user.pw_name: user for user in pwd.getpwall()}
-    return next(known[name] for name in names if name in known)
+    somebody = known.get("postgres") or known["nobody"]
+    return somebody.pw_uid, somebody.pw_gid

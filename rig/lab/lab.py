@@ -132,25 +132,40 @@ class Lab:
         Raises
         ------
         LabError
-            A field is none of its kind, or the same fact was recorded with another content: a mouse of that name, the
-            water of that session. ``correct`` it.
+            A field is none of its kind; the same fact was recorded with another content (a mouse of that name, the
+            water of that session): ``correct`` it; or it was withdrawn: ``correct`` its last version with
+            ``withdrawn=False``.
         """
         row = self._complete(fact)
         self._here.insert([row])
-        return self._here.by_identity(type(row), [row.id])[0]
+        versions = self.versions(row)
+        stands = standing(versions)
+        if not stands and not row.withdrawn:
+            raise LabError(
+                f"this was recorded in {row.table} before, and withdrawn by {versions[-1].who} ({versions[-1].why}): "
+                "put it back by a correction, not by recording it again"
+            )
+        return stands[0] if stands else row
 
     def correct(self, earlier: AnyFact, *, why: str, **changes: object) -> AnyFact:
-        """Record a row in the place of an earlier one, with some fields changed.
+        """Record a row in the place of an earlier one, with some fields changed, and return the one that stands.
 
         Raises
         ------
         LabError
-            As ``record``; there is no such field; no reason.
+            As ``record``; there is no such field; no reason; what the fact is known by would change, such as a mouse's
+            name.
         """
         if unknown := changes.keys() - set(earlier.__struct_fields__):
             raise LabError(f"a row of {earlier.table} has no {', '.join(sorted(unknown))}")
         fresh = {"id": "", "recorded_at": "", "who": "", "host": "", "corrects": earlier.id, "why": why}
-        return self.record(msgspec.structs.replace(earlier, **fresh, **changes))
+        corrected = msgspec.structs.replace(earlier, **fresh, **changes)
+        if corrected.said_once() != earlier.said_once():
+            raise LabError(
+                f"{' '.join(earlier.said_once() or ())} is what other rows know this row of {earlier.table} by, and "
+                "can't be changed: withdraw it, and record another"
+            )
+        return self.record(corrected)
 
     def withdraw(self, earlier: Fact, *, why: str) -> None:
         """Record that a row does not stand, and nothing in its place.
@@ -294,6 +309,11 @@ class Lab:
 
     def start_away(self, mouse: str, *, rig: str, session_id: str, day: str, why: str) -> Start:
         """Record a start without a lease, because the laboratory is away and the operator knows where the mouse is.
+
+        Parameters
+        ----------
+        session_id
+            One for which no lease was asked: the laboratory may have granted that, and its answer have been lost.
 
         Raises
         ------

@@ -32,8 +32,6 @@ from stages.events import EndReason
 LIMIT_S = 60.0
 """How long a heart may stand still before others may take the mouse: longer than a restart of the server takes."""
 BEATS_PER_LIMIT = 6
-PATIENCE_S = 2.0
-"""How long a start asks again while the server is away or too busy to accept."""
 _FIRST_PAUSE_S = 0.05
 
 
@@ -80,9 +78,10 @@ def acquire(
     limit_s: float,
     known: Sequence[Fact],
     override: Override | None,
-    patience_s: float = PATIENCE_S,
 ) -> None:
     """Take a mouse for a session, and record the start.
+
+    A server that has as many connections as it allows refuses more: it is asked again for as long as a call may take.
 
     Parameters
     ----------
@@ -92,8 +91,6 @@ def acquire(
         Rows of this mouse and day that the rig has and the laboratory may lack: recorded first.
     override
         Complete; what lets a second session start on one day.
-    patience_s
-        How long to ask again while the server does not answer. The same holder may ask twice.
 
     Raises
     ------
@@ -106,7 +103,7 @@ def acquire(
     LaboratoryAway, LabError
         See ``Store``.
     """
-    until_s, pause_s = time.monotonic() + patience_s, _FIRST_PAUSE_S
+    until_s, pause_s = time.monotonic() + store.call_s, _FIRST_PAUSE_S
     while True:
         try:
             with store.writing() as connection:

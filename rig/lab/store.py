@@ -58,7 +58,7 @@ class Store:
         parsed = _checked(url)
         self.is_file = parsed.get_backend_name() == "sqlite"
         self.name = f"the database {parsed.render_as_string(hide_password=True)}"
-        self._call_s = call_s
+        self.call_s = call_s
         try:
             self._engine = _file_engine(parsed, call_s) if self.is_file else _server_engine(parsed, connect_s, call_s)
         except ImportError as error:
@@ -207,7 +207,7 @@ class Store:
             yield
             return
         deadline = _Deadline(connection)
-        timer = threading.Timer(self._call_s + 1.0, deadline.pass_)  # the server's own limit is earlier and says more
+        timer = threading.Timer(self.call_s + 1.0, deadline.pass_)  # the server's own limit is earlier and says more
         timer.daemon = True
         timer.start()
         try:
@@ -260,7 +260,7 @@ def _checked(url: str) -> URL:
 
 
 def _file_engine(url: URL, call_s: float) -> sa.Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": call_s})
+    engine = sa.create_engine(url, connect_args={"timeout": call_s}, max_overflow=-1)  # no thread waits for another's
 
     @sa.event.listens_for(engine, "connect")
     def _connect(raw: sqlite3.Connection, _record: object) -> None:

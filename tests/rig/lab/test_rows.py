@@ -209,6 +209,23 @@ def test_of_two_corrections_made_apart_the_later_stands_on_every_rig(lab_url: st
         assert one.rows(Weight) == two.rows(Weight) == [later]
 
 
+def test_what_was_withdrawn_comes_back_by_a_correction_and_not_by_recording_it_again(opened: Lab) -> None:
+    first = opened.record(mouse("M1"))
+    opened.withdraw(first, why="was M2")
+    with pytest.raises(LabError, match=r"recorded in mice before, and withdrawn by ana \(was M2\): put it back"):
+        opened.record(mouse("M1"))
+    back = opened.correct(opened.versions(first)[-1], withdrawn=False, why="was M1 after all")
+    assert opened.mice() == [back]
+    assert opened.record(mouse("M1")) == back
+
+
+def test_what_others_know_a_fact_by_is_not_corrected(opened: Lab) -> None:
+    with pytest.raises(LabError, match="m1 is what other rows know this row of mice by"):
+        opened.correct(opened.record(mouse("M1")), name="M2", why="renamed")
+    with pytest.raises(LabError, match="is what other rows know this row of water by"):
+        opened.correct(opened.record(drunk(uuid(1))), session_id=uuid(2), why="of another session")
+
+
 WRONG_CORRECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"why": "", "weight_g": 21.0}, "correction_has_reason"),
     ({"why": "typed wrong", "weigth_g": 21.0}, "a row of weights has no weigth_g"),
