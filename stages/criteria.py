@@ -85,10 +85,9 @@ class MeetsEngagementCriteria(_Criterion):
 
     def rule(self) -> str:
         """Return what it asks for, in words of its own."""
-        return (
-            f"peak d′ above {self.peak_d_prime_above:.15g} and more than {self.n_contingent_above} contingent trials in "
-            + (f"each of the last {in_words(self.last)} sessions" if self.last > 1 else "the last session")
-        )
+        window = f"each of the last {in_words(self.last)} sessions" if self.last > 1 else "the last session"
+        trials = f"more than {self.n_contingent_above} contingent trials"
+        return f"peak d′ above {self.peak_d_prime_above:.15g} and {trials} in {window}"
 
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""

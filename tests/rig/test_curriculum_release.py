@@ -55,8 +55,8 @@ def test_sessions_with_another_set_than_the_cohorts_are_few_and_told(
     transitions: list[RealTransition], tell: Tell
 ) -> None:
     other = [each for each in transitions if each.of_other_set]
-    for each in other:
-        tell(f"mouse {each.mouse}, cohort {each.cohort}: {each.source} to {each.dest} ({each.sort.value})")
+    rows = [f"{each.mouse} ({each.cohort}) {each.source} to {each.dest}: {each.sort.value}" for each in other]
+    tell(f"{len(other)} transitions with another image set than the mouse's cohort has there: {'; '.join(rows)}")
     assert len(other) == 13
     assert len({each.mouse for each in other}) == 4
 
