@@ -100,7 +100,8 @@ def curriculum_commands(
             for each in found:
                 out.print(str(each), markup=False)
             unexplained = sum(each.why is None for each in found)
-            told = f"{len(found)} differences, {unexplained} unexplained." if found else "No difference."
+            n = f"{len(found)} difference{'s' if len(found) != 1 else ''}"
+            told = f"{n}, {unexplained} unexplained." if found else "No difference."
             out.print(told, markup=False)
             if unexplained:
                 raise typer.Exit(1)

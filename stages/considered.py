@@ -75,7 +75,7 @@ def _joined(judgements: Sequence[Judgement]) -> str:
 
 
 def _found(tried: Sequence[Considered]) -> str:
-    """Return what was found, each kind of figure once: the longest window, written as closely as any needs it."""
+    """Return what was found, each kind of figure once: its longest window, written for all of its thresholds."""
     judged = [judgement for each in tried for judgement in (*each.when, *each.unless)]
     longest: dict[str, Figure] = {}
     for figure in (figure for judgement in judged for figure in judgement.figures):
@@ -87,7 +87,5 @@ def _found(tried: Sequence[Considered]) -> str:
 
 
 def _closer(one: Figure, other: Figure) -> Figure:
-    longer, shorter = (one, other) if len(one.values) >= len(other.values) else (other, one)
-    rest = len(longer.shown) - len(shorter.shown)
-    shown = [max(pair, key=len) for pair in zip(longer.shown[rest:], shorter.shown, strict=True)]
-    return msgspec.structs.replace(longer, shown=(*longer.shown[:rest], *shown))
+    longer = one if len(one.values) >= len(other.values) else other
+    return msgspec.structs.replace(longer, beside=(*one.beside, *other.beside))

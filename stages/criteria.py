@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from stages.history import SessionFacts
-from stages.judgement import Figure, Judgement, figure_text, in_words
+from stages.judgement import Figure, Judgement, in_words
 
 WINDOW = 3
 """Sessions in a window, where the criterion's name or source says three."""
@@ -39,7 +39,7 @@ class TwoOutOfThree(_Criterion):
 
     def rule(self) -> str:
         """Return what it asks for, in words of its own."""
-        return f"peak d′ above {self.peak_d_prime_above:g} in two of the last three sessions"
+        return f"peak d′ above {self.peak_d_prime_above:.15g} in two of the last three sessions"
 
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
@@ -48,7 +48,7 @@ class TwoOutOfThree(_Criterion):
         return Judgement(
             criterion=self.kind,
             holds=len(sessions) >= WINDOW and n_above > 1,
-            needs=f"two of the last three above {self.peak_d_prime_above:g}",
+            needs=f"two of the last three above {self.peak_d_prime_above:.15g}",
             figures=(peaks,),
             n_sessions=_short(sessions, WINDOW),
         )
@@ -62,7 +62,7 @@ class YesterdayWasGood(_Criterion):
 
     def rule(self) -> str:
         """Return what it asks for, in words of its own."""
-        return f"peak d′ above {self.peak_d_prime_above:g} in the last session"
+        return f"peak d′ above {self.peak_d_prime_above:.15g} in the last session"
 
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
@@ -70,7 +70,7 @@ class YesterdayWasGood(_Criterion):
         return Judgement(
             criterion=self.kind,
             holds=any(_above(value, self.peak_d_prime_above) for value in peak.values),
-            needs=f"today's above {self.peak_d_prime_above:g}",
+            needs=f"today's above {self.peak_d_prime_above:.15g}",
             figures=(peak,),
         )
 
@@ -85,10 +85,9 @@ class MeetsEngagementCriteria(_Criterion):
 
     def rule(self) -> str:
         """Return what it asks for, in words of its own."""
-        return (
-            f"peak d′ above {self.peak_d_prime_above:g} and more than {self.n_contingent_above} contingent trials in "
-            + (f"each of the last {in_words(self.last)} sessions" if self.last > 1 else "the last session")
-        )
+        window = f"each of the last {in_words(self.last)} sessions" if self.last > 1 else "the last session"
+        trials = f"more than {self.n_contingent_above} contingent trials"
+        return f"peak d′ above {self.peak_d_prime_above:.15g} and {trials} in {window}"
 
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
@@ -100,7 +99,7 @@ class MeetsEngagementCriteria(_Criterion):
             holds=len(sessions) >= self.last
             and all(_above(peak, self.peak_d_prime_above) for peak in peaks.values)
             and all(_above(n, self.n_contingent_above) for n in trials.values),
-            needs=f"{each} with peak d′ above {self.peak_d_prime_above:g} and more than {self.n_contingent_above} "
+            needs=f"{each} with peak d′ above {self.peak_d_prime_above:.15g} and more than {self.n_contingent_above} "
             "contingent trials",
             figures=(peaks, trials),
             n_sessions=_short(sessions, self.last),
@@ -138,7 +137,7 @@ class NoResponseBias(_Criterion):
     def rule(self) -> str:
         """Return what it asks for, in words of its own."""
         low, high = self.response_rate_above, self.response_rate_below
-        return f"response rate above {low:g} and below {high:g} in the last session"
+        return f"response rate above {low:.15g} and below {high:.15g} in the last session"
 
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
@@ -147,7 +146,7 @@ class NoResponseBias(_Criterion):
         return Judgement(
             criterion=self.kind,
             holds=any(rate is not None and low < rate < high for rate in rates.values),
-            needs=f"today's response rate above {low:g} and below {high:g}",
+            needs=f"today's response rate above {low:.15g} and below {high:.15g}",
             figures=(rates,),
         )
 
@@ -160,7 +159,7 @@ class MostlyUseful(_Criterion):
 
     def rule(self) -> str:
         """Return what it asks for, in words of its own."""
-        return f"share of time in aborted trials below {self.aborted_time_share_below:g} in the last session"
+        return f"share of time in aborted trials below {self.aborted_time_share_below:.15g} in the last session"
 
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
@@ -169,7 +168,7 @@ class MostlyUseful(_Criterion):
         return Judgement(
             criterion=self.kind,
             holds=any(share is not None and share < limit for share in shares.values),
-            needs=f"today's share of time in aborted trials below {limit:g}",
+            needs=f"today's share of time in aborted trials below {limit:.15g}",
             figures=(shares,),
         )
 
@@ -187,7 +186,7 @@ class NComplete(_Criterion):
     def judge(self, sessions: Sequence[SessionFacts], *, stage: str) -> Judgement:
         """Return whether it holds after these sessions."""
         ids = tuple(session.session_id for session in sessions if session.stage == stage)
-        count = Figure(what="sessions at this stage:", values=(len(ids),), shown=(str(len(ids)),), session_ids=ids)
+        count = Figure(what="sessions at this stage:", values=(len(ids),), session_ids=ids)
         return Judgement(criterion=self.kind, holds=len(ids) >= self.n, needs=in_words(self.n), figures=(count,))
 
 
@@ -208,7 +207,7 @@ class SummerOver(_Criterion):
         """Return whether it holds after these sessions."""
         n = len({session.day for session in sessions})
         ids = tuple(session.session_id for session in sessions)
-        days = Figure(what="days of training:", values=(n,), shown=(str(n),), session_ids=ids)
+        days = Figure(what="days of training:", values=(n,), session_ids=ids)
         return Judgement(
             criterion=self.kind, holds=n >= self.n_days, needs=f"{self.n_days} days of training", figures=(days,)
         )
@@ -278,12 +277,12 @@ def _last(
 ) -> Figure:
     """Return a figure of the last ``n`` sessions, or of as many as there are."""
     last = sessions[-n:]
-    values = tuple(value(session) for session in last)
     return Figure(
         what=what,
-        values=values,
-        shown=tuple(figure_text(each, beside=beside, decimals=decimals) for each in values),
+        values=tuple(value(session) for session in last),
         session_ids=tuple(session.session_id for session in last),
+        beside=tuple(beside),
+        decimals=decimals,
     )
 
 

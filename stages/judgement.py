@@ -31,10 +31,17 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     """In words: ``peak d′``."""
     values: tuple[float | None, ...]
-    shown: tuple[str, ...]
-    """The values as the sentence writes them."""
     session_ids: tuple[str, ...]
     """The sessions it was taken from, oldest first."""
+    beside: tuple[float, ...] = ()
+    """The thresholds it is held against; it is written closely enough to stand on the true side of each."""
+    decimals: int = 0
+    """How closely it is written at least."""
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The values as the sentence writes them."""
+        return tuple(figure_text(value, beside=self.beside, decimals=self.decimals) for value in self.values)
 
     def words(self) -> str:
         """Return it as it stands in a sentence."""

@@ -95,18 +95,22 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         raise ConfigError([Problem(str(path), 1, "", "no such file")]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(str(path), 1, "", f"can't be read: {error}")]) from error
+    lines: dict[Location, int] = {}
+    problems: list[Problem] = []
+    values = None
     try:
-        node = yaml.compose(text, Loader=_Loader)
-        values = yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is not None:
+            problems = [Problem(str(path), line, field, message) for line, field, message in _walk(node, (), lines)]
+            values = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError([Problem(str(path), line, "", f"is no YAML: {error.problem}")]) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError([Problem(str(path), 1, "", f"is no YAML: {' '.join(str(error).split())}")]) from error
-    if node is None or values is None:
+    if values is None:
         raise ConfigError([Problem(str(path), 1, "", "is empty")])
-    lines: dict[Location, int] = {}
-    problems = [Problem(str(path), line, field, message) for line, field, message in _walk(node, (), lines)]
     if problems:
         raise ConfigError(problems)
     try:

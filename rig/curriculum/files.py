@@ -109,24 +109,26 @@ def check(file: CurriculumFile, *, library: Path | None = None) -> None:
 
 def _problems(file: CurriculumFile, library: Path | None) -> Iterator[Problem]:
     lines = lines_of(file.path)
-    told: set[str] = set()
-    for cohort in file.cohorts:
-        for n, template in enumerate(file.parameters.stages):
-            name = cohort.fill(template)
-            at = lines["stages", n]
-            try:
-                stage = file.stage(name, library=library)
-                image_names(stage, library=library)
-            except ConfigError as error:
-                for problem in error.problems:
-                    if str(problem) not in told:
-                        told.add(str(problem))
-                        yield Problem(str(file.path), at, f"stages.{n}", f"cohort {cohort}: {problem}")
-                continue
-            if stage.stage != name:
-                what = f"cohort {cohort}: the file of {name} calls itself {stage.stage}"
-                yield Problem(str(file.path), at, f"stages.{n}", what)
-    if told:
+    named = {
+        cohort.fill(each): (n, cohort)
+        for cohort in reversed(file.cohorts)
+        for n, each in enumerate(file.parameters.stages)
+    }
+    fit = True
+    for name, (n, cohort) in sorted(named.items(), key=lambda item: (file.cohorts.index(item[1][1]), item[1][0])):
+        at, where = lines["stages", n], f"stages.{n}"
+        try:
+            stage = file.stage(name, library=library)
+            image_names(stage, library=library)
+        except ConfigError as error:
+            fit = False
+            for problem in error.problems:
+                yield Problem(str(file.path), at, where, f"cohort {cohort}: {problem}")
+            continue
+        if stage.stage != name:
+            fit = False
+            yield Problem(str(file.path), at, where, f"cohort {cohort}: the file of {name} calls itself {stage.stage}")
+    if not fit:
         return
     known = list(file.effective(file.cohorts[0], library=library))
     for name in file.parameters.deviations:

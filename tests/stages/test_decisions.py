@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rig.config.files import load_curriculum
+from stages.curriculum import Cohort, CurriculumParameters
 from stages.decisions import Decision, Move, Placement, climb, counts, decide
 from stages.history import SessionFacts
 from stages.misfits import HistoryMisfit
@@ -100,6 +102,17 @@ SENTENCES: list[tuple[list[dict[str, Any]], str]] = [
 @pytest.mark.parametrize(("rows", "sentence"), SENTENCES)
 def test_a_decision_says_why(rows: list[dict[str, Any]], sentence: str) -> None:
     assert decide(curriculum(), lived(rows)).sentence == sentence
+
+
+def test_a_figure_that_two_criteria_share_stands_on_the_true_side_of_both_their_thresholds() -> None:
+    fields = load_curriculum("visual_behavior").model_dump()
+    fields["transitions"][1]["when"][1]["peak_d_prime_above"] = 1.998
+    near = CurriculumParameters.model_validate(fields).for_cohort(Cohort("A", "B"))
+    history = lived([POOR, GOOD, {"peak_d_prime": 1.9981}])
+
+    assert decide(near, history).sentence == (
+        f"held at {T1}: peak d′ 0.50, 2.50, 1.9981; needs two of the last three above 2 and today's above 1.998"
+    )
 
 
 # --- an operator's placements ---------------------------------------------------------------------------
