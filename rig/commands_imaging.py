@@ -97,7 +97,7 @@ def imaging_commands(shell: Shell) -> typer.Typer:
             folder = find_in([sessions]).get(row.folder)
             if folder is None:
                 raise ImagingError(f"{row.folder} is not under {sessions}; say where with --sessions")
-            for verdict in judged_by_rig(read_session(folder)):
+            for verdict in judged_by_rig(read_session(folder), session_id=row.session_id):
                 laboratory.record(verdict)
             _tell(shell, laboratory, row)
 

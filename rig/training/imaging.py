@@ -70,11 +70,15 @@ class Quality:
         return f"{what}: {rest}"
 
 
-def judged_by_rig(log: SessionLog, *, alignment: Iterable[Finding] = ()) -> list[Verdict]:
+def judged_by_rig(
+    log: SessionLog, *, session_id: str | None = None, alignment: Iterable[Finding] = ()
+) -> list[Verdict]:
     """Return what the rig judges of a session from its log: hardware, software, temporal alignment.
 
     Parameters
     ----------
+    session_id
+        Of the session's first part, where this log is another.
     alignment
         Findings on the session's streams, besides the clock map's own residuals.
     """
@@ -83,7 +87,7 @@ def judged_by_rig(log: SessionLog, *, alignment: Iterable[Finding] = ()) -> list
     def verdict(aspect: Aspect, judgement: Judgement, figure: str) -> Verdict:
         return Verdict(
             mouse=started.mouse,
-            session_id=started.session_id,
+            session_id=session_id or started.session_id,
             aspect=aspect,
             judge=Judge.RIG,
             judgement=judgement,

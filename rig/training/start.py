@@ -20,8 +20,10 @@ from uuid import UUID
 from hardware.events import Finding, Verdict
 from rig.lab.errors import LaboratoryAway, StartRefused
 from rig.lab.rows import Mouse, Override, OverrideKind, Session, Start, Water, WaterKind, Weight
+from rig.log.reader import read_session
 from rig.log.writer import EVENTS
 from rig.session.assemble import SessionPlan, folder_name
+from rig.training.imaging import judged_by_rig, quality
 from rig.training.scales import drunk_ml, limits_of, weigh
 from rig.training.standing import (
     Archive,
@@ -180,6 +182,8 @@ def start(
         record_decision(lab, name, after.decision, day=asked.day)
     except NoDecision as error:
         day.undecided = str(error)
+    if day.session is not None and day.session.imaging:
+        operator.tell("\n".join(each.words() for each in quality(lab, day.session.session_id)))
     had_ml = drunk_ml(lab, name, asked.day)
     day.owed_ml = owed_ml(limits, drunk_ml=had_ml)
     operator.tell(
@@ -258,6 +262,9 @@ def _run(
                 lab.withdraw(row, why=f"nothing was shown: {day.problem or 'no log was begun'}")
             raise StartRefused(day.problem or f"{folder}: the session left no log")
         day.session = record_log(lab, folder, who=asked.who, archive=archive, day_of_session=rig.day_of_session)
+        if day.session.imaging:
+            for verdict in judged_by_rig(read_session(folder), session_id=day.session.session_id):
+                lab.record(verdict)
 
 
 @contextmanager
