@@ -81,10 +81,11 @@ peers-test: $(DEV) $(NPC) $(ALLEN) ## Have other people's readers read our files
 	$(BIN)/python -m tests.peers.inspector_accepts $(PEER_KILLED)
 	$(ALLEN_VENV)/bin/python tests/peers/allensdk_opens.py $(PEER_KILLED)
 
-figures: $(RUNTIME) ## Draw the README's figures anew, from the configuration.
+figures: $(DEV) ## Draw the README's figures and print its pages anew, from the configuration.
 	$(BIN)/rig draw OPHYS_1_images_A --out stages/trials.svg
 	XDG_DATA_HOME=build/nobodys $(BIN)/rig preview OPHYS_1_images_A --out build/preview
 	cp build/preview/contact_sheet.png stimuli/contact_sheet.png
+	$(BIN)/python -m tests.rig.pages
 
 clean: ## Remove .venv, caches, builds and the demo's sessions.
 	rm -rf $(VENV) $(NPC_VENV) $(ALLEN_VENV) $(PEER_SESSION) $(PEER_NWB) $(PEER_KILLED) $(PEER_CAMSTIM) $(PEER_IMPORTED) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

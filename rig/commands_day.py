@@ -23,7 +23,7 @@ from rig.log.reader import read_session
 from rig.log.writer import EVENTS
 from rig.operators import AtTerminal
 from rig.options import check_seed, mouse_kind, on_screen, with_minutes
-from rig.session.assemble import SessionPlan, refuse_misfits
+from rig.session.assemble import SessionPlan, refuse_fast, refuse_misfits
 from rig.session.check import check_rig
 from rig.training.model_mouse import model_mouse
 from rig.training.projection import day_of
@@ -116,8 +116,8 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                 )
             if day is not None and not fast:
                 raise ConfigError([Problem("--day", 0, "", "is for simulated time only; leave it out, or give --fast")])
-            if fast and not config.simulated:
-                raise ConfigError([Problem("--fast", 0, "", f"{config.rig} is a real rig")])
+            if fast:
+                refuse_fast(config)
             today = day_or_today(day)
             data_dir = out_dir or Path(config.data_dir)
 

@@ -120,7 +120,8 @@ def _line(
         calls = Calls.STOP if light or stage == UNDECIDED else Calls.GO
     if row.sessions:
         did = row.sessions[-1]
-        stage, why = f"{did.stage}, done, {_figure(did.peak_d_prime)}", f"next: {why}"
+        give = f"give it {rest_ml:.2f} mL of water; " if rest_ml else ""
+        stage, why = f"{did.stage}, done, {_figure(did.peak_d_prime)}", f"{give}next: {why}"
     elif calls is Calls.STOP and light:
         why = f"below its floor: no session, water and a look at it; {why}"
     elif rest_ml and is_passive(stage):
@@ -132,8 +133,7 @@ def _line(
         why=why,
         d_prime="new" if row.last_session is None else _figure(row.last_session.peak_d_prime),
         weight=_weight(row, limits, day=day, light=light),
-        water=f"{had_ml:.2f} of {limits.least_daily_ml:.2f} mL"
-        + (f", give {rest_ml:.2f}" if row.sessions and rest_ml else ""),
+        water=f"{had_ml:.2f} of {limits.least_daily_ml:.2f} mL",
         lease="" if row.lease is None else f"{row.lease.rig}, {row.lease.who}" + ("" if held else " (dead)"),
     )
 
