@@ -1,15 +1,17 @@
 """Day after day: from the logs of a mouse's sessions to what it does today, and what it drinks.
 
 What it is for
-    ``projection``  one session, in one log or in several parts, as the row that decisions rest on
-    ``recompute``   those rows made anew from the files and held against the laboratory's
-    ``unrecorded``  sessions on this rig's disk that the laboratory does not know yet
-    ``welfare``     weight, water, and what forbids a session
-    ``guard``       is this the mouse that it is said to be
-    ``imaging``     containers, planes, quality: what the rig judges and what the operator must
-    ``start``       a mouse's day from the scale to the water that is still to give
-    ``today``       every mouse on one page
-    ``table``       a laboratory's sessions with the published table's columns
+    ``projection``   one session, in one log or in several parts, as the row that decisions rest on
+    ``recompute``    those rows made anew from the files and held against the laboratory's; ``memory`` of what was made
+    ``unrecorded``   sessions on this rig's disk that the laboratory does not know yet
+    ``standing``     a mouse before its next session: history, decision, what it has seen; or why there is none
+    ``welfare``      weight, water, and what forbids a session; ``scales`` puts them on record
+    ``guard``        is this the mouse that it is said to be; ``large`` writes its name across the room
+    ``start``        a mouse's day from the scales to the water that is still to give; ``wording`` tells of it
+    ``imaging``      containers, planes, quality: what the rig judges and what the operator must
+    ``today``        every mouse on one page; ``about_mouse`` one mouse in words
+    ``table``        a laboratory's sessions with the published table's columns
+    ``model_mouse``  what a simulated mouse is like on its next day
 
 Rules
     * A row is made from logs, never typed in. What can't be read is refused with a sentence, and the mouse keeps

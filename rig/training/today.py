@@ -42,13 +42,14 @@ class Calls(StrEnum):
 
 
 STYLES = {
-    Calls.RUNS: ("●", "bold white on blue"),
-    Calls.STOP: ("✗", "bold white on red"),
-    Calls.WATER: ("▲", "bold black on yellow"),
-    Calls.GO: ("▶", "bold black on bright_green"),
+    Calls.RUNS: ("●", "bold #ffffff on #0b4f9e"),
+    Calls.STOP: ("✗", "bold #ffffff on #a8001c"),
+    Calls.WATER: ("▲", "bold #000000 on #ffd54a"),
+    Calls.GO: ("▶", "bold #000000 on #8ff0a4"),
     Calls.DONE: ("✓", "bold"),
 }
-"""Sign and style. Light on dark stops or waits, dark on light asks for a hand, done is plain."""
+"""Sign and style, the colours said in full: a terminal's own may be any. Light on dark stops or waits, dark on light
+asks for a hand, done is plain."""
 UNDECIDED = "not decided"
 TAG_COLUMNS = 9
 
@@ -87,13 +88,14 @@ def page(today: Today, rows: Sequence[MouseLine]) -> Group:
     blocks: list[RenderableType] = [Text(f"{today.day}, {len(rows)} {'mouse' if len(rows) == 1 else 'mice'}", "bold")]
     for row in rows:
         sign, style = STYLES[row.calls]
-        block = Table.grid(expand=True, padding=(0, 1, 0, 0))
+        block = Table.grid(expand=True)
         block.add_column(width=TAG_COLUMNS, style=style, vertical="middle", justify="center", no_wrap=True)
+        block.add_column(width=1)
         block.add_column(ratio=1)
         figures = "   ".join(each.ljust(width) for each, width in zip(_figures(row), widths, strict=True))
         told = Text.assemble((figures.rstrip(), ""), "\n", (row.stage, "bold"), f"\n{row.why}")
         told.stylize("bold", 0, len(row.mouse))
-        block.add_row(Text(f"{sign} {row.calls.value}"), told)
+        block.add_row(Text(f"{sign} {row.calls.value}"), "", told)
         blocks += [Rule(style="dim"), block]
     blocks += [Rule(style="dim"), Text(_caption(today), style="dim")]
     return Group(*blocks)
@@ -123,7 +125,8 @@ def _line(
         give = f"give it {rest_ml:.2f} mL of water; " if rest_ml else ""
         stage, why = f"{did.stage}, done, {_figure(did.peak_d_prime)}", f"{give}next: {why}"
     elif calls is Calls.STOP and light:
-        why = f"below its floor: no session, water and a look at it; {why}"
+        give = f"give it {rest_ml:.2f} mL of water, and " if rest_ml else ""
+        why = f"below its floor: no session; {give}look after it; {why}"
     elif rest_ml and is_passive(stage):
         why = f"passive: {rest_ml:.2f} mL of water first; {why}"
     return MouseLine(
