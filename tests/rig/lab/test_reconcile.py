@@ -208,12 +208,13 @@ def test_water_is_there_exactly_once_whenever_its_rig_is_killed(lab_url: str, tm
     rng = np.random.default_rng(7)
     said: list[object] = []
     killed_at: list[int] = []
+    ever_later = np.sort(rng.integers(1, N_SESSIONS - 5, size=N_KILLS))  # each life has something new to record
     for attempt in range(N_KILLS + 1):
         with rig(drink, lab_url, tmp_path, N_SESSIONS) as one:
             words: list[object] = []
             if attempt < N_KILLS:
-                words += [one.hear() for _ in range(rng.integers(1, N_SESSIONS))]
-                time.sleep(float(rng.uniform(0.0, 0.05)))
+                words += [one.hear() for _ in range(ever_later[attempt])]
+                time.sleep(float(rng.uniform(0.0, 0.03)))
                 one.kill()
             words += one.last_words()
             said += words
