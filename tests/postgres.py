@@ -87,7 +87,7 @@ class Cluster:
         """Return the URL of a laboratory's database without any facts: always the same one, emptied."""
         if self._laboratory is None:
             self._laboratory = self.new_database()
-            with closing(Store(self._laboratory)) as store:
+            with closing(Store(self._laboratory, connect_s=60, call_s=60.0)) as store:
                 migrate(store)
         with self._connected(conninfo_to_dict(self._laboratory)["dbname"]) as connection:
             connection.execute("SET session_replication_role = replica")  # leaves out what refuses to delete
