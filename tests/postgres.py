@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -65,14 +64,17 @@ class Cluster:
     def frozen(self) -> Iterator[None]:
         """Have the server and all its processes stand still: it accepts, and answers nothing."""
         server = psutil.Process(int((self._folder / "data" / "postmaster.pid").read_text().split()[0]))
-        processes = [server, *server.children(recursive=True)]
-        for process in processes:
-            process.send_signal(signal.SIGSTOP)
+        server.suspend()  # first, so that it makes no more
+        processes = server.children(recursive=True)
         try:
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):  # one that was just ending
+                    process.suspend()
             yield
         finally:
-            for process in processes:
-                process.send_signal(signal.SIGCONT)
+            for process in (*processes, server):
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def new_database(self) -> str:
         """Make an empty database; return its URL."""
@@ -85,7 +87,7 @@ class Cluster:
         """Return the URL of a laboratory's database without any facts: always the same one, emptied."""
         if self._laboratory is None:
             self._laboratory = self.new_database()
-            with closing(Store(self._laboratory)) as store:
+            with closing(Store(self._laboratory, connect_s=60, call_s=60.0)) as store:
                 migrate(store)
         with self._connected(conninfo_to_dict(self._laboratory)["dbname"]) as connection:
             connection.execute("SET session_replication_role = replica")  # leaves out what refuses to delete

@@ -20,6 +20,7 @@ Rules
     * Only leases, and with them the first start of a day, need the laboratory's database: they are agreed on nowhere
       else, and by its clock alone.
     * Every call on a database has an end: a dead or frozen one is named within seconds.
+    * A session's own process touches no database: hearts beat and rigs reconcile in the one that watches it.
 
 Decisions
     * SQLite for a laboratory of one rig, without any server; PostgreSQL by its URL for several. The same tables, the

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 _CONTEXT = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
 
@@ -15,13 +18,18 @@ _CONTEXT = multiprocessing.get_context("spawn" if sys.platform == "win32" else "
 class Rig:
     """A process, and what it says."""
 
-    def __init__(self, process: BaseProcess, says: Connection) -> None:
+    def __init__(self, process: BaseProcess, says: Connection, errors: Path) -> None:
         self.process = process
         self.says = says
+        self.errors = errors
 
-    def hear(self) -> object:
+    def hear(self) -> Any:
         """Return what it says next."""
-        return self.says.recv()
+        try:
+            return self.says.recv()
+        except EOFError:
+            self.process.join()
+            raise AssertionError(f"ended ({self.process.exitcode}): {self.errors.read_text()}") from None
 
     def go_on(self) -> None:
         """Give it what it waits for."""
@@ -41,18 +49,24 @@ class Rig:
         return words
 
 
+def _run(what: Callable[..., None], errors: Path, *arguments: object) -> None:
+    sys.stderr = errors.open("w", buffering=1)
+    what(*arguments)
+
+
 @contextmanager
 def rig(what: Callable[..., None], *arguments: object) -> Iterator[Rig]:
     """Run ``what(says, *arguments)`` in a process; ends it."""
     if sys.platform != "win32":
         multiprocessing.set_forkserver_preload(["tests.rig.lab.starting", "sqlalchemy.dialects.postgresql.psycopg"])
     ours, theirs = _CONTEXT.Pipe()
-    process = _CONTEXT.Process(target=what, args=(theirs, *arguments))
-    with closing(ours):
+    with closing(ours), TemporaryDirectory() as folder:
+        errors = Path(folder) / "errors.txt"
+        process = _CONTEXT.Process(target=_run, args=(what, errors, theirs, *arguments))
         process.start()
         theirs.close()
         try:
-            yield Rig(process, ours)
+            yield Rig(process, ours, errors)
         finally:
             process.join(timeout=0.0)
             process.kill()

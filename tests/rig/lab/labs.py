@@ -19,14 +19,16 @@ from stages.events import EndReason
 
 DAY = "2026-03-02"
 NEXT_DAY = "2026-03-03"
+PATIENT: dict[str, Any] = {"connect_s": 60, "call_s": 60.0}
+"""A machine that is busy with other tests is not to be called away."""
 
 
 @cache
 def _tables() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "laboratory.sqlite"
-        with closing(Store(f"sqlite:///{path}")) as store:
-            migrate(store)
+        with closing(Store(f"sqlite:///{path}")) as one:
+            migrate(one)
         return path.read_bytes()
 
 
@@ -48,10 +50,15 @@ def ticking(begin: datetime = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)) -> Callabl
     return lambda: begin + timedelta(milliseconds=next(looks))
 
 
+def store(url: str) -> Store:
+    """Open one database."""
+    return Store(url, **PATIENT)
+
+
 def lab(url: str, folder: Path, *, rig: str = "rig-1", who: str = "ana", **settings: Any) -> Lab:
     """Open a laboratory as one of its rigs."""
     replica = made_file(folder / f"{rig}.sqlite")
-    return open_lab(url, replica=replica, who=who, host=rig, **{"now": ticking(), "call_s": 30.0, **settings})
+    return open_lab(url, replica=replica, who=who, host=rig, **{"now": ticking(), **PATIENT, **settings})
 
 
 def mouse(name: str = "M1", **changes: Any) -> Mouse:

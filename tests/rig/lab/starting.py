@@ -16,8 +16,7 @@ from tests.rig.lab.labs import DAY, drunk, lab, uuid
 def many(says: Connection, url: str, folder: Path, n: int, first: int) -> None:
     """Ask for M1 ``n`` times at once, each time as another rig; say what came of it, and keep what was had."""
     gate = threading.Barrier(n)
-    # Two cores are not to be called away because 200 come within a second.
-    with closing(lab(url, folder, rig=f"rig-{first}", connect_s=60, call_s=60.0)) as one, ExitStack() as kept:
+    with closing(lab(url, folder, rig=f"rig-{first}")) as one, ExitStack() as kept:
         one.leases()
         says.send("ready")
         says.recv()

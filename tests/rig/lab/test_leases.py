@@ -15,10 +15,9 @@ from rig.lab.errors import LabError, MouseHeld, SecondSession, StartRefused
 from rig.lab.lab import Lab
 from rig.lab.leases import LeaseRow
 from rig.lab.rows import Override, OverrideKind, Start
-from rig.lab.store import Store
 from stages.events import EndReason
 from tests.rig.lab.forks import rig
-from tests.rig.lab.labs import DAY, NEXT_DAY, lab, session, uuid
+from tests.rig.lab.labs import DAY, NEXT_DAY, lab, session, store, uuid
 from tests.rig.lab.starting import hold, many
 from tests.telling import Tell
 
@@ -87,7 +86,7 @@ def test_a_lease_that_somebody_removed_is_reported_and_the_session_goes_on(rigs:
     told: list[str] = []
     one, two = rigs
     with one.lease("M1", rig="rig-1", session_id=uuid(1), day=DAY, limit_s=1.0, on_trouble=told.append) as lease:
-        with closing(Store(lab_url)) as store, store.writing() as connection:
+        with closing(store(lab_url)) as there, there.writing() as connection:
             connection.execute(sa.text("UPDATE leases SET holder = 'bo', rig = 'rig-7', who = 'bo'"))
         until_s = time.monotonic() + COMES_WITHIN_S
         while not lease.lost and time.monotonic() < until_s:

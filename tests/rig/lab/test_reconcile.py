@@ -19,10 +19,10 @@ from rig.lab.errors import LabError, LaboratoryAway, SecondSession
 from rig.lab.lab import Lab
 from rig.lab.reconcile import Reconciled, reconcile
 from rig.lab.rows import FACTS, Fact, OverrideKind, Start, Water, Weight
-from rig.lab.store import Store
+from rig.lab.store import CONNECT_S, Store
 from tests.postgres import Cluster
 from tests.rig.lab.forks import rig
-from tests.rig.lab.labs import DAY, NEXT_DAY, drunk, lab, made_file, mouse, session, ticking, uuid, weight
+from tests.rig.lab.labs import DAY, NEXT_DAY, PATIENT, drunk, lab, made_file, mouse, session, ticking, uuid, weight
 from tests.rig.lab.starting import drink, volume_ml
 from tests.telling import Tell
 
@@ -150,7 +150,7 @@ class BreakingStore(Store):
 def converges(url: str, operations: list[tuple[str, int, int]]) -> None:
     """Do all operations, reconcile each rig to the end, and compare all databases with what was recorded."""
     with TemporaryDirectory() as folder, ExitStack() as stack:
-        central = stack.enter_context(closing(BreakingStore(url)))
+        central = stack.enter_context(closing(BreakingStore(url, **PATIENT)))
         labs = []
         for number in range(2):
             path = made_file(Path(folder) / f"{number}.sqlite")
@@ -208,15 +208,17 @@ def test_water_is_there_exactly_once_whenever_its_rig_is_killed(lab_url: str, tm
     rng = np.random.default_rng(7)
     said: list[object] = []
     killed_at: list[int] = []
+    ever_later = np.sort(rng.integers(1, N_SESSIONS - 5, size=N_KILLS))  # each life has something new to record
     for attempt in range(N_KILLS + 1):
         with rig(drink, lab_url, tmp_path, N_SESSIONS) as one:
-            said.append(one.hear())
+            words: list[object] = []
             if attempt < N_KILLS:
-                time.sleep(float(rng.uniform(0.0, 0.2)))
+                words += [one.hear() for _ in range(ever_later[attempt])]
+                time.sleep(float(rng.uniform(0.0, 0.03)))
                 one.kill()
-            words = one.last_words()
+            words += one.last_words()
             said += words
-            killed_at.append(1 + len(words))
+            killed_at.append(len(words))
     assert said[-1] == "done"
 
     with closing(lab(lab_url, tmp_path, rig="rig-2")) as two:
@@ -337,7 +339,7 @@ def ask_while_it_freezes(store: Store, frozen: AbstractContextManager[None]) -> 
 def test_a_frozen_server_is_named_while_it_accepts_and_in_mid_call(
     server: Cluster, central: str, tmp_path: Path, tell: Tell
 ) -> None:
-    with closing(lab(central, tmp_path, call_s=0.5)) as one, server.frozen():
+    with closing(lab(central, tmp_path, connect_s=CONNECT_S, call_s=0.5)) as one, server.frozen():
         begun_s = time.perf_counter()
         with pytest.raises(LaboratoryAway):
             one.reconcile()

@@ -45,6 +45,7 @@ from rig.lab.tables import METADATA, TABLES
 from stages.events import EndReason
 from stages.history import SessionFacts
 from tests.rig.lab.labs import DAY, NEXT_DAY, drunk, lab, mouse, session, start, ticking, uuid, weight
+from tests.rig.lab.labs import store as open_store
 
 EVERY_KIND: list[Fact] = [
     mouse(),
@@ -89,7 +90,7 @@ def opened(lab_url: str, tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture
 def store(lab_url: str) -> Iterator[Store]:
-    with closing(Store(lab_url)) as one:
+    with closing(open_store(lab_url)) as one:
         yield one
 
 
@@ -310,7 +311,7 @@ def test_the_database_refuses_to_change_or_delete_a_fact_of_any_kind(store: Stor
 
 
 def test_a_file_keeps_a_fact_of_any_kind_that_is_to_be_replaced(tmp_path: Path) -> None:
-    with closing(Store(f"sqlite:///{tmp_path}/vision.sqlite")) as store:
+    with closing(open_store(f"sqlite:///{tmp_path}/vision.sqlite")) as store:
         migrate(store)
         rows = [complete(fact) for fact in EVERY_KIND]
         store.insert(rows)
@@ -324,7 +325,7 @@ def test_a_file_keeps_a_fact_of_any_kind_that_is_to_be_replaced(tmp_path: Path) 
 
 
 def test_a_row_that_somebody_changed_all_the_same_is_not_believed(empty_url: str) -> None:
-    with closing(Store(empty_url)) as store:
+    with closing(open_store(empty_url)) as store:
         migrate(store)
         store.insert([complete(weight(21.3))])
         with store.writing() as connection:
@@ -341,11 +342,11 @@ def test_a_row_that_somebody_changed_all_the_same_is_not_believed(empty_url: str
 
 
 def test_the_steps_make_of_an_empty_database_what_the_program_expects(empty_url: str) -> None:
-    with closing(Store(empty_url)) as store, store.reading() as connection:
+    with closing(open_store(empty_url)) as store, store.reading() as connection:
         assert sa.inspect(connection).get_table_names() == []
-    with closing(Store(empty_url)) as store:
+    with closing(open_store(empty_url)) as store:
         migrate(store)
-    with closing(Store(empty_url)) as store, store.reading() as connection:
+    with closing(open_store(empty_url)) as store, store.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, METADATA) == []
         made = {
@@ -361,12 +362,12 @@ def test_the_steps_make_of_an_empty_database_what_the_program_expects(empty_url:
 
 def test_programs_that_come_to_an_empty_database_at_once_make_its_tables_once(empty_url: str) -> None:
     def come(_: int) -> None:
-        with closing(Store(empty_url, call_s=60.0)) as store:
+        with closing(open_store(empty_url)) as store:
             migrate(store)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(come, range(8)))
-    with closing(Store(empty_url)) as store:
+    with closing(open_store(empty_url)) as store:
         assert store.find(Weight) == []
 
 
@@ -377,7 +378,7 @@ def test_a_database_that_is_up_to_date_is_left_as_it_is(store: Store) -> None:
 
 
 def test_a_database_of_a_newer_program_is_refused(empty_url: str) -> None:
-    with closing(Store(empty_url)) as store:
+    with closing(open_store(empty_url)) as store:
         migrate(store)
         with store.writing() as connection:
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
