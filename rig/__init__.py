@@ -11,6 +11,7 @@ Rules
 Where to find what
     ``cli``       the command ``rig``
     ``config/``   YAML files to checked models, with file and line of every problem
+    ``curriculum/``  curricula as files: checked, imported, compared, drawn, explained
     ``session/``  assembling a rig, the loop, real-time settings, the command socket, monitors
     ``log/``      event types, writer, tolerant reader, replay
     ``records/``  folds: trials, presentations, summary, figures

@@ -28,11 +28,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from hardware.events import Finding, Verdict
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
+from rig.commands_curriculum import curriculum_commands
 from rig.commands_records import add_recover, export_commands, import_commands
 from rig.config.files import image_names, load_any, load_rig, load_stage, shipped
 from rig.config.load import ConfigError, Problem, nearest
 from rig.config.pictures import import_images, import_movie, listed, listed_movies, pictures_of
 from rig.config.rig import RigConfig, with_screen
+from rig.curriculum.files import CurriculumFile
+from rig.curriculum.files import check as check_curriculum
 from rig.log.reader import Tail, read_session
 from rig.log.replay import replay as replay_log
 from rig.log.schema import LogError, to_plain
@@ -45,6 +48,7 @@ from rig.records.summary import Summary
 from rig.session.assemble import SessionPlan, folder_name, refuse_misfits
 from rig.session.control import ControlError, Request, Running, Stage, ask, running_sessions
 from rig.session.process import start_process
+from stages.curriculum import CurriculumParameters
 from stages.events import EndReason, SpoutPosition, Verb
 from stages.parameters import StageParameters, SweepParameters
 from stimuli.pictures.sets import ImageSet
@@ -413,7 +417,7 @@ def summary(
 
 @app.command()
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Files of rigs, stages or image sets.")],
+    files: Annotated[list[Path], typer.Argument(help="Files of rigs, stages, image sets or curricula.")],
 ) -> None:
     """Check configuration files; print every problem with its line.
 
@@ -430,6 +434,8 @@ def validate(
     rigs = [config for _, config in loaded if isinstance(config, RigConfig)] or [load_rig("simulated")]
     for path, config in loaded:
         try:
+            if isinstance(config, CurriculumParameters):
+                check_curriculum(CurriculumFile(path, config), library=_library())
             if isinstance(config, StageParameters | SweepParameters):
                 image_names(config, library=_library())
                 for rig in rigs:
@@ -437,7 +443,7 @@ def validate(
             out.print(f"{path}: fine", markup=False)
         except ConfigError as error:
             failed = True
-            err.print(f"{path}: {error}", markup=False)
+            err.print(str(error) if isinstance(config, CurriculumParameters) else f"{path}: {error}", markup=False)
     if failed:
         raise typer.Exit(1)
 
@@ -521,10 +527,11 @@ def _print_findings(config: RigConfig, found: Iterable[Finding]) -> None:
 
 @app.command()
 def stages() -> None:
-    """List the stages, rigs and image sets that ship with the program."""
-    for kind in ("stages", "rigs", "image_sets"):
+    """List the stages, rigs, image sets and curricula that ship with the program."""
+    kinds = {"stages": "stage", "rigs": "rig", "image_sets": "image set", "curricula": "curriculum"}
+    for kind, what in kinds.items():
         for name in shipped(kind):
-            out.print(f"{kind[:-1].replace('_', ' ')}  {name}", markup=False)
+            out.print(f"{what}  {name}", markup=False)
     sets = ", ".join(shipped("image_sets"))
     out.print(f"Stages with images take any set by its letter in their name ({sets}): OPHYS_1_images_G.", markup=False)
 
@@ -717,4 +724,5 @@ def _running_ids() -> set[str]:
 
 app.add_typer(export_commands(out=out, sentences=_sentences, running=_running_ids, library=_library), name="export")
 app.add_typer(import_commands(out=out, sentences=_sentences), name="import")
+app.add_typer(curriculum_commands(out=out, sentences=_sentences, library=_library), name="curriculum")
 add_recover(app, out=out, sentences=_sentences, running=_running_ids)

@@ -31,6 +31,12 @@ Where to find a rule
     ``dry``         the task without a rig: for figures, distributions, recordings
     ``metrics``     rates and d-prime
 
+Where to find why a mouse gets a stage
+    ``history``     what is taken of a session; ``misfits``: histories that nothing may rest on
+    ``criteria``    when a mouse may move on; ``judgement``: what a criterion found
+    ``curriculum``  stages in order and transitions with criteria as data, checked
+    ``decisions``   from all of a mouse's sessions to its next stage; ``considered``: the sentence
+
 Decisions
     * Times and random numbers are arguments (``RandomStreams``: one named stream a purpose), so a
       session is a function of its parameters, its seed and its inputs.

@@ -4,7 +4,7 @@ What it is for
     ``load``    reads a YAML file into a model and names every problem at once, each as
                 ``file:line: field: what is wrong; what would be right``
     ``rig``     the model of a rig: its screen, card, valve, spout and policies
-    ``files``   where the shipped files stand, and which stages, rigs and image sets there are
+    ``files``   where the shipped files stand, and which stages, rigs, image sets and curricula there are
 
 Rules
     * Unknown fields are refused and the nearest known name is suggested; nothing is dropped in silence.

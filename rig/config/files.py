@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rig.config.load import ConfigError, Model, Problem, load_yaml, nearest
 from rig.config.rig import ImageSetConfig, RigConfig
+from stages.curriculum import CurriculumParameters
 from stages.parameters import NaturalImages, Stage, StageParameters, SweepParameters
 from stimuli.pictures.sets import ImageSet
 from stimuli.spec import StimulusError
@@ -20,20 +21,22 @@ _NAMED_SET = re.compile(r"(?P<before>.+_images_)(?P<set>[^_]+)(?P<after>(_.+)?)"
 
 
 def shipped(kind: str) -> dict[str, Path]:
-    """Return the shipped files of a kind (``stages``, ``rigs``, ``image_sets``) by name."""
+    """Return the shipped files of a kind (``stages``, ``rigs``, ``image_sets``, ``curricula``) by name."""
     with as_file(files("configs") / kind) as folder:
         return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_stage(name: str, *, library: Path | None = None) -> Stage:
+def load_stage(name: str, *, library: Path | None = None, folder: Path | None = None) -> Stage:
     """Return a stage by its file's path, or by the name of a shipped one with whatever image set.
 
     Parameters
     ----------
     library
         Where image sets of the laboratory's own were imported to.
+    folder
+        Where to look for the stage instead of among the shipped ones.
     """
-    known = shipped("stages")
+    known = shipped("stages") if folder is None else {path.stem: path for path in sorted(folder.glob("*.yaml"))}
     if _is_path(name) or name in known:
         path = Path(name) if _is_path(name) else known[name]
         return load_yaml(path, _kind_of_stage(path))
@@ -90,9 +93,16 @@ def image_names(parameters: Stage, *, library: Path | None = None) -> list[str]:
     return []
 
 
-def load_any(path: Path) -> Stage | RigConfig | ImageSetConfig:
-    """Return a file as what its first field says it is (``stage``, ``rig`` or ``image_set``)."""
+def load_curriculum(name: str) -> CurriculumParameters:
+    """Return a curriculum by its file's path or by the name of a shipped one."""
+    return _load("curricula", "curriculum", name, CurriculumParameters)
+
+
+def load_any(path: Path) -> Stage | RigConfig | ImageSetConfig | CurriculumParameters:
+    """Return a file as what its first field says it is (``stage``, ``rig``, ``image_set`` or ``curriculum``)."""
     fields = _first_words(path)
+    if "curriculum" in fields:
+        return load_yaml(path, CurriculumParameters)
     if "stage" in fields:
         return load_yaml(path, _kind_of_stage(path))
     if "rig" in fields:
@@ -100,7 +110,11 @@ def load_any(path: Path) -> Stage | RigConfig | ImageSetConfig:
     if "image_set" in fields:
         return load_yaml(path, ImageSetConfig)
     raise ConfigError(
-        [Problem(str(path), 1, "", "has none of the fields stage, rig or image_set; what is it meant to be?")]
+        [
+            Problem(
+                str(path), 1, "", "has none of the fields stage, rig, image_set or curriculum; what is it meant to be?"
+            )
+        ]
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from stages.parameters import Contradictions
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
+
+FEW_KINDS = 4
+"""So many kinds are all named when one is misspelt; of more, the nearest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,15 @@ def nearest(name: str, known: list[str]) -> str:
     return f"known: {', '.join(sorted(known))}" if len(known) <= 20 else ""
 
 
+def lines_of(path: Path) -> dict[Location, int]:
+    """Return the line of every place in a file that ``load_yaml`` has read: ``("stages", 3)``."""
+    lines: dict[Location, int] = {}
+    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
+    for _ in _walk(node, (), lines) if node is not None else ():
+        pass
+    return lines
+
+
 def load_yaml(path: Path, model: type[Model]) -> Model:
     """Return the file as a checked model.
 
@@ -82,18 +95,22 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         raise ConfigError([Problem(str(path), 1, "", "no such file")]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(str(path), 1, "", f"can't be read: {error}")]) from error
+    lines: dict[Location, int] = {}
+    problems: list[Problem] = []
+    values = None
     try:
-        node = yaml.compose(text, Loader=_Loader)
-        values = yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is not None:
+            problems = [Problem(str(path), line, field, message) for line, field, message in _walk(node, (), lines)]
+            values = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError([Problem(str(path), line, "", f"is no YAML: {error.problem}")]) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError([Problem(str(path), 1, "", f"is no YAML: {' '.join(str(error).split())}")]) from error
-    if node is None or values is None:
+    if values is None:
         raise ConfigError([Problem(str(path), 1, "", "is empty")])
-    lines: dict[Location, int] = {}
-    problems = [Problem(str(path), line, field, message) for line, field, message in _walk(node, (), lines)]
     if problems:
         raise ConfigError(problems)
     try:
@@ -144,7 +161,7 @@ def _problems(
         if isinstance(error, Contradictions):
             at = _place(detail["loc"], lines)
             for field, message in error.problems:
-                location = (*at, *field.split("."))
+                location = (*at, *(int(part) if part.isdigit() else part for part in field.split(".")))
                 problems.append(Problem(str(path), _line(location, lines), _dotted(location), message))
         elif not (detail["type"] == "missing" and detail["loc"] in misspelt):
             problems.append(_problem(path, detail, lines, model))
@@ -184,7 +201,10 @@ def _problem(path: Path, detail: dict[str, Any], lines: dict[Location, int], mod
             message = "is missing"
         case "union_tag_invalid":
             context = detail["ctx"]
-            message = f"kind {context['tag']!r} is not known; one of {context['expected_tags']}"
+            tags = re.findall(r"'([^']+)'", context["expected_tags"])
+            close = difflib.get_close_matches(context["tag"], tags, n=1) if len(tags) > FEW_KINDS else []
+            right = f"did you mean {close[0]}?" if close else f"one of {context['expected_tags']}"
+            message = f"kind {context['tag']!r} is not known; {right}"
         case "union_tag_not_found":
             message = "needs a field 'kind'"
         case "model_type" | "model_attributes_type":

@@ -13,10 +13,12 @@ from rig.config.files import image_names, load_any, load_image_set, load_rig, lo
 from rig.config.load import ConfigError
 from rig.config.rig import ImageSetConfig, RigConfig
 from rig.session.assemble import refuse_misfits
+from stages.curriculum import CurriculumParameters
 from stages.parameters import Stage
 from tests.builders import GRATINGS, IMAGES, SWEEP, plan, rig_config, stage
 
-KINDS = {"stages": Stage, "rigs": RigConfig, "image_sets": ImageSetConfig}
+KINDS = {"stages": Stage, "rigs": RigConfig, "image_sets": ImageSetConfig, "curricula": CurriculumParameters}
+FIELDS = {"stages": "stage", "rigs": "rig", "image_sets": "image_set", "curricula": "curriculum"}
 SHIPPED = [(kind, path) for kind in KINDS for path in shipped(kind).values()]
 TEXTS = {
     "images": shipped("stages")[IMAGES],
@@ -172,7 +174,7 @@ def test_an_empty_file_is_named_as_empty(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"names: [a]\n", "has none of the fields stage, rig or image_set; what is it meant to be?"),
+        (b"names: [a]\n", "has none of the fields stage, rig, image_set or curriculum; what is it meant to be?"),
         (b"stage: \xff\n", "can't be read: 'utf-8' codec can't decode byte 0xff in position 7: invalid start byte"),
         (b"stage: \0\n", "is no YAML: unacceptable character #x0000: special characters are not allowed"),
         (b"stage\n", "needs fields, one a line; it is 'stage'"),
@@ -258,7 +260,7 @@ def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kind", "path"), SHIPPED, ids=[path.stem for _, path in SHIPPED])
 def test_every_shipped_file_loads_as_what_its_folder_says(kind: str, path: Path) -> None:
     assert isinstance(load_any(path), KINDS[kind])
-    assert getattr(load_any(path), kind.removesuffix("s")) == path.stem
+    assert getattr(load_any(path), FIELDS[kind]) == path.stem
 
 
 @pytest.mark.parametrize("name", sorted(shipped("stages")))
