@@ -50,6 +50,7 @@ from rig.records.products import summarise, write_products
 from rig.session.assemble import SessionPlan, folder_name, refuse_misfits
 from rig.session.control import ControlError, Request, Running, Stage, ask, running_sessions
 from rig.training.imaging import ImagingError
+from rig.training.placing import Misplaced
 from rig.training.standing import NoDecision
 from rig.training.welfare import WelfareError
 from rig.watching import run_and_watch, tell_products
@@ -610,6 +611,7 @@ def _sentences() -> Iterator[None]:
         StimulusError,
         LabError,
         ImagingError,
+        Misplaced,
         NoDecision,
         WelfareError,
     ) as error:

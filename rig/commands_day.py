@@ -175,6 +175,7 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                     ),
                     rig=Rigged(
                         name=config.rig,
+                        simulated=config.simulated,
                         data_dir=data_dir,
                         stage=stage_of,
                         plan=plan,
@@ -218,7 +219,8 @@ def add_explain(group: typer.Typer, shell: Shell) -> None:
 def _reconcile(shell: Shell, lab: Lab) -> None:
     """Exchange rows with the laboratory; say so where it is away."""
     try:
-        lab.reconcile()
+        for words in lab.reconcile().refused:
+            shell.err.print(f"▲ {words}", markup=False)
     except LaboratoryAway as error:
         shell.err.print(f"▲ {error}. What is recorded is kept here, and goes there later.", markup=False)
 

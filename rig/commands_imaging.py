@@ -122,7 +122,12 @@ def lab_commands(shell: Shell) -> typer.Typer:
     def reconcile(lab: LabUrl = None) -> None:
         """Insert into the laboratory's database and this rig's own file what each lacks of the other."""
         with shell.sentences(), shell.lab(lab) as laboratory:
-            shell.out.print(str(laboratory.reconcile()), markup=False)
+            made = laboratory.reconcile()
+            shell.out.print(f"{made.sent} rows sent, {made.received} received.", markup=False)
+            for words in made.refused:
+                shell.err.print(f"▲ {words}", markup=False)
+            if made.refused:
+                raise typer.Exit(1)
 
     @lab_.command("status")
     def status(lab: LabUrl = None) -> None:

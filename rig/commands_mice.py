@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from rig.config.load import ConfigError, Problem
 from rig.curriculum.files import open_curriculum
-from rig.lab.rows import Mouse, Override, OverrideKind, Remark, Sex, Water, WaterKind
+from rig.lab.rows import Mouse, Remark, Sex, Water, WaterKind
 from rig.laboratory import SESSIONS, LabUrl, OnDay, Sessions, Shell, Who, curriculum_of, day_or_today
 from rig.operators import AtTerminal
 from rig.options import check_name
 from rig.training.about_mouse import mouse_line, mouse_words
+from rig.training.placing import Withdrawn, withdraw
+from rig.training.placing import place as place_at
 from rig.training.scales import drunk_ml, limits_of, weigh
 from rig.training.standing import NoDecision, record_decision, standing
 from rig.training.welfare import in_percent, owed_ml, refuse_no_drink
 from stages.curriculum import Cohort
+
+if TYPE_CHECKING:
+    from rig.lab.lab import Lab
 
 TARGET_SHARE, FLOOR_SHARE = 0.85, 0.80
 """Of the baseline: what restricted mice are usually held at, and where they are taken off."""
@@ -205,26 +211,32 @@ def mouse_commands(shell: Shell) -> typer.Typer:
         with shell.sentences(), shell.lab(lab, who=who) as laboratory:
             mouse_, when = laboratory.mouse(name), day_or_today(day)
             curriculum = curriculum_of(mouse_)
-            history = laboratory.sessions(name)
-            last = after or (history[-1].session_id if history else None)
-            asked, reason = _placement(
-                stage, why, suggested=curriculum.suggested(history[-1].stage) if history else None
+            place_at(laboratory, mouse_, stage=stage, why=why, after=after, curriculum=curriculum, day=when)
+            out.print(_decided(shell, laboratory, mouse_, sessions, day=when), markup=False)
+
+    @mouse.command("withdraw")
+    def withdraw_(
+        name: Name,
+        what: Annotated[Withdrawn, typer.Argument(help="The last one of it.", show_default=False)],
+        *,
+        why: Why,
+        sessions: Sessions = SESSIONS,
+        day: OnDay = None,
+        lab: LabUrl = None,
+        who: Who = None,
+    ) -> None:
+        """Take back the last weight, water, placement or note that was recorded by mistake; both stay on record.
+
+        Example: rig mouse withdraw M1 weight --why "it was M2 on the scales"
+        """
+        with shell.sentences(), shell.lab(lab, who=who) as laboratory:
+            mouse_ = laboratory.mouse(name)
+            row = withdraw(laboratory, name, what, why=_said(why))
+            out.print(
+                f"{name}: the {what.value} recorded {row.recorded_at[:16]} by {row.who} is withdrawn.", markup=False
             )
-            if asked not in curriculum.stages:
-                known = ", ".join(curriculum.stages)
-                raise ConfigError([Problem("rig mouse place", 0, "", f"there is no stage {asked} for {name}: {known}")])
-            if after is not None and after not in {facts.session_id for facts in history}:
-                raise ConfigError([Problem("--after", 0, "", f"{name} had no session {after}")])
-            laboratory.record(
-                Override(mouse=name, day=when, kind=OverrideKind.STAGE, stage=asked, after_session=last, why=reason)
-            )
-            try:
-                now = standing(laboratory, mouse_, curriculum=curriculum, archive=shell.archive(sessions))
-            except NoDecision as error:
-                out.print(f"Recorded; still no decision: {error}", markup=False)
-                return
-            record_decision(laboratory, name, now.decision, day=when)
-            out.print(f"{name}: {now.decision.stage}: {now.decision.sentence}.", markup=False)
+            if what is Withdrawn.PLACEMENT:
+                out.print(_decided(shell, laboratory, mouse_, sessions, day=day_or_today(day)), markup=False)
 
     @mouse.command("note")
     def note(name: Name, text: str, day: OnDay = None, lab: LabUrl = None, who: Who = None) -> None:
@@ -261,13 +273,11 @@ def _said(text: str) -> str:
     return text.strip()
 
 
-def _placement(stage: str | None, why: str | None, *, suggested: str | None) -> tuple[str, str]:
-    """Return where a mouse is placed and why; the usual order is a reason by itself."""
-    if stage is None and suggested is None:
-        raise ConfigError([Problem("rig mouse place", 0, "", "nothing follows by itself here; name the stage")])
-    asked = stage or suggested or ""
-    if why is not None:
-        return asked, _said(why)
-    if asked != suggested:
-        raise ConfigError([Problem("--why", 0, "", f"{asked} is not the next one of the usual order; give the reason")])
-    return asked, "next in the usual order"
+def _decided(shell: Shell, lab: Lab, mouse: Mouse, sessions: Path, *, day: str) -> str:
+    """Have a mouse's stage decided anew and put on record; return it in words, or why it can't be."""
+    try:
+        now = standing(lab, mouse, curriculum=curriculum_of(mouse), archive=shell.archive(sessions))
+    except NoDecision as error:
+        return f"Recorded; still no decision: {error}"
+    record_decision(lab, mouse.name, now.decision, day=day)
+    return f"{mouse.name}: {now.decision.sentence}."

@@ -6,6 +6,7 @@ What it is for
     ``unrecorded``   sessions on this rig's disk that the laboratory does not know yet
     ``standing``     a mouse before its next session: history, decision, what it has seen; or why there is none
     ``welfare``      weight, water, and what forbids a session; ``scales`` puts them on record
+    ``placing``      an operator's word on the stage; what was recorded by mistake
     ``guard``        is this the mouse that it is said to be; ``large`` writes its name across the room
     ``start``        a mouse's day from the scales to the water that is still to give; ``wording`` tells of it
     ``imaging``      containers, planes, quality: what the rig judges and what the operator must

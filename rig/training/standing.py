@@ -159,9 +159,14 @@ def record_log(lab: Lab, folder: Path, *, who: str, archive: Archive, day_of_ses
 
 
 def take_in_unrecorded(
-    lab: Lab, mouse: str, *, who: str, archive: Archive, day_of_session: DayOf = day_of
+    lab: Lab, mouse: str, *, simulated: bool, who: str, archive: Archive, day_of_session: DayOf = day_of
 ) -> list[Session]:
     """Record the logs of a mouse that lie on this rig's disk and are not on record; return their rows.
+
+    Parameters
+    ----------
+    simulated
+        See ``unrecorded``.
 
     Raises
     ------
@@ -169,7 +174,7 @@ def take_in_unrecorded(
         As ``record_log``.
     """
     known = {row.log_id for row in lab.session_rows(mouse)}
-    folders = unrecorded(archive.folders, mouse=mouse, known=known)
+    folders = unrecorded(archive.folders, mouse=mouse, simulated=simulated, known=known)
     return [record_log(lab, folder, who=who, archive=archive, day_of_session=day_of_session) for folder in folders]
 
 

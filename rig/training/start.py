@@ -112,6 +112,7 @@ class Rigged:
     """
 
     name: str
+    simulated: bool
     data_dir: Path
     stage: Callable[[str], Stage]
     plan: Callable[[Mouse, Stage, Path, UUID, Sequence[SessionFacts]], SessionPlan]
@@ -159,7 +160,10 @@ def start(
         See ``welfare``.
     """
     mouse = lab.mouse(name)
-    for row in take_in_unrecorded(lab, name, who=asked.who, archive=archive, day_of_session=rig.day_of_session):
+    _refuse_other_world(lab, name, rig)
+    for row in take_in_unrecorded(
+        lab, name, simulated=rig.simulated, who=asked.who, archive=archive, day_of_session=rig.day_of_session
+    ):
         operator.tell(f"Found a session that was not on record, of {row.day} at {row.stage}: recorded now.")
     now = standing(lab, mouse, curriculum=curriculum(mouse), archive=archive)
     crashed = _crashed_today(lab, name, asked.day) if asked.go_on else None
@@ -190,6 +194,16 @@ def start(
         goodbye(name, day.after, undecided=day.undecided, problem=day.problem, had_ml=had_ml, owed_ml=day.owed_ml)
     )
     return day
+
+
+def _refuse_other_world(lab: Lab, mouse: str, rig: Rigged) -> None:
+    """Refuse to count a model mouse's sessions among a real one's, or the other way round."""
+    here, there = ("simulated", "real") if rig.simulated else ("real", "simulated")
+    if any(row.simulated != rig.simulated for row in lab.session_rows(mouse)):
+        raise StartRefused(
+            f"{mouse} had its sessions on {there} rigs, and {rig.name} is {here}: one here would be counted among "
+            f"them; take another name for the other mouse"
+        )
 
 
 def _weighed(lab: Lab, now: Standing, *, asked: Asked, operator: Operator, limits: Limits) -> float:

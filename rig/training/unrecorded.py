@@ -14,19 +14,21 @@ from rig.log.writer import EVENTS
 from stages.events import SessionStarted
 
 
-def unrecorded(folders: Collection[Path], *, mouse: str, known: Collection[str]) -> list[Path]:
+def unrecorded(folders: Collection[Path], *, mouse: str, simulated: bool, known: Collection[str]) -> list[Path]:
     """Return the session folders of a mouse whose logs are not known, oldest first.
 
     Parameters
     ----------
     folders
         Where this rig keeps sessions; one that is not there is passed over.
+    simulated
+        Whether those on simulated rigs are meant, or those on real ones: a model mouse may have a real one's name.
     known
         Ids of the logs that are recorded.
     """
     found: dict[str, tuple[str, Path]] = {}
     for started, folder in _sessions(folders):
-        if started.mouse == mouse and started.session_id not in known:
+        if (started.mouse, started.simulated) == (mouse, simulated) and started.session_id not in known:
             found.setdefault(started.session_id, (started.started_at, folder))
     return [folder for _, folder in sorted(found.values())]
 

@@ -32,6 +32,7 @@ from stages.curriculum import Curriculum
 from stages.history import SessionFacts
 from stages.parameters import Stage, StageParameters
 from tests.builders import rig_config
+from tests.rig.lab.labs import made_file
 
 FIRST_DAY = date(2026, 1, 5)
 MOUSE = Mouse(
@@ -117,6 +118,7 @@ class Laboratory:
     breaks: Callable[[SessionPlan], str | None] | None = None
     """In place of running a session to its end."""
     who: str = "tester"
+    simulated: bool = True
 
     @property
     def day(self) -> str:
@@ -177,6 +179,7 @@ class Laboratory:
             operator=operator or Scripted(),
             rig=Rigged(
                 name=self.config.rig,
+                simulated=self.simulated,
                 data_dir=self.data_dir,
                 stage=self.stage,
                 plan=self.plan,
@@ -194,7 +197,8 @@ class Laboratory:
 @contextlib.contextmanager
 def laboratory(folder: Path, **fields: Any) -> Iterator[Laboratory]:
     """A laboratory with one mouse, in a SQLite file."""
-    lab = open_lab(f"sqlite:///{folder / 'lab.sqlite'}", who="tester", host="bench", now=lambda: datetime.now(UTC))
+    file = made_file(folder / "lab.sqlite")
+    lab = open_lab(f"sqlite:///{file}", who="tester", host="bench", now=lambda: datetime.now(UTC))
     with contextlib.closing(lab):
         lab.record(MOUSE)
         yield Laboratory(lab=lab, data_dir=folder / "sessions", **fields)

@@ -187,12 +187,29 @@ def test_a_note_stays_with_the_mouse() -> None:
 def test_a_placement_wants_a_stage_of_the_curriculum_and_a_reason() -> None:
     add()
 
-    assert "nothing follows by itself here" in rig("mouse", "place", "M1").stderr
+    assert "nothing follows by itself where M1 is; name the stage" in rig("mouse", "place", "M1").stderr
     assert "give the reason" in rig("mouse", "place", "M1", "TRAINING_2_gratings_flashed").stderr
     assert "there is no stage TRAINING_9" in rig("mouse", "place", "M1", "TRAINING_9", "--why", "a slip").stderr
     placed = said("mouse", "place", "M1", "OPHYS_1_images_A", "--why", "was trained elsewhere", "--who", "ana")
     assert "placed at OPHYS_1_images_A by ana: was trained elsewhere" in placed
     assert "OPHYS_1_images_A" in said("today")
+    taken_back = said("mouse", "withdraw", "M1", "placement", "--why", "it was M2")
+    assert "M1: begins at TRAINING_0_gratings_autorewards_15min: no session yet." in taken_back
+    assert "there is no placement of M1 to withdraw" in rig("mouse", "withdraw", "M1", "placement", "--why", "x").stderr
+
+
+def test_what_was_recorded_by_mistake_is_taken_back_with_a_reason() -> None:
+    add()
+    said("mouse", "weigh", "M1", "21.5", "--day", DAY)
+    said("mouse", "water", "M1", "0.4", "--day", DAY)
+    said("mouse", "water", "M1", "0.5", "--day", DAY)
+
+    assert "the water recorded" in said("mouse", "withdraw", "M1", "water", "--why", "it was spilt")
+    said("mouse", "withdraw", "M1", "weight", "--why", "it was M2 on the scales")
+
+    told = said("mouse", "show", "M1")
+    assert f"Water {DAY}: 0.40 mL" in told
+    assert "Weight" not in told
 
 
 def test_a_day_through_the_command_line(tmp_path: Path) -> None:

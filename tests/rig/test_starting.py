@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from hardware.events import Finding
 from hardware.events import Verdict as Found
 from hardware.simulated.mice import MouseKind
-from rig.lab.errors import LabError, LaboratoryAway, SecondSession, StartRefused
+from rig.lab.errors import LabError, LaboratoryAway, MouseHeld, SecondSession, StartRefused
 from rig.lab.lab import open_lab
 from rig.lab.rows import Override, OverrideKind, Start, Water, WaterKind, Weight
 from rig.log.lock import hold
@@ -24,6 +24,8 @@ from rig.session.process import run_plan
 from rig.training.standing import NoDecision
 from rig.training.welfare import WelfareError
 from stages.decisions import Move
+from tests.builders import rig_config
+from tests.postgres import Cluster
 from tests.rig.laboratory import MOUSE, Laboratory, Scripted, laboratory
 
 T0, T1, T2 = "TRAINING_0_gratings_autorewards_15min", "TRAINING_1_gratings", "TRAINING_2_gratings_flashed"
@@ -409,3 +411,89 @@ def test_a_log_that_is_still_written_is_waited_for(there: Laboratory, monkeypatc
         assert hold(file.fileno())
         with pytest.raises((NoDecision, LogError), match="wait until its session is over"):
             later(there).start()
+
+
+def test_a_model_mouse_is_not_counted_among_a_real_ones_sessions(there: Laboratory) -> None:
+    there.start()
+    later(there).simulated = False
+
+    with pytest.raises(StartRefused, match="had its sessions on simulated rigs, and simulated is real"):
+        there.start()
+
+
+# --- several rigs on one PostgreSQL -------------------------------------------------------------------
+
+
+@pytest.fixture
+def rigs(server: Cluster, tmp_path: Path) -> Iterator[tuple[Laboratory, Laboratory]]:
+    """Two rigs of one laboratory, and a mouse."""
+    url = server.laboratory()
+    with ExitStack() as stack:
+        made = []
+        for name in ("one", "two"):
+            lab = open_lab(url, replica=tmp_path / f"{name}.sqlite", who=name, host=name, now=lambda: datetime.now(UTC))
+            stack.callback(lab.close)
+            made.append(
+                Laboratory(
+                    lab=lab,
+                    data_dir=tmp_path / name,
+                    changes=SHORT,
+                    kind=MouseKind.PERFECT,
+                    config=rig_config(rig=f"rig-{name}"),
+                    seed=len(made),
+                )
+            )
+        first, second = made
+        first.lab.record(MOUSE)
+        first.lab.reconcile()
+        second.lab.reconcile()
+        yield first, second
+
+
+def test_a_mouse_on_one_rig_is_refused_by_the_other_and_decided_there_the_next_day(
+    rigs: tuple[Laboratory, Laboratory],
+) -> None:
+    first, second = rigs
+    refused: list[str] = []
+
+    def meanwhile(plan: SessionPlan) -> None:
+        with pytest.raises(MouseHeld) as held:
+            second.start()
+        refused.append(str(held.value))
+        run_plan(plan, runtime_dir=plan.folder.parent / "running")
+
+    first.breaks = meanwhile
+    first.start()
+    assert "M1 is held by rig-one (one on one)" in refused[0]
+    first.lab.reconcile()
+    second.lab.reconcile()
+    operator = Scripted()
+
+    day = later(second).start(operator=operator)
+
+    assert day.session is not None
+    assert day.session.stage == T1
+    assert "0 of 1 sessions recomputed from their logs; out of reach: 2026-01-05T" in operator.heard
+
+
+def test_a_server_that_stops_in_mid_session_costs_nothing(rigs: tuple[Laboratory, Laboratory], server: Cluster) -> None:
+    first, second = rigs
+
+    def stops(plan: SessionPlan) -> None:
+        server.stop()
+        run_plan(plan, runtime_dir=plan.folder.parent / "running")
+
+    first.breaks = stops
+    day = first.start()
+    assert day.session is not None
+    assert day.after is not None
+    assert second.lab.session_rows("M1") == []
+
+    server.start()
+    first.lab.reconcile()
+    second.lab.reconcile()
+
+    assert [row.stage for row in second.lab.session_rows("M1")] == [T0]
+    assert [row.stage for row in second.lab.decisions("M1")] == [T0, T1]
+    assert len(second.lab.rows(Water, mouse="M1")) == 1
+    assert len(second.lab.rows(Weight, mouse="M1")) == 1
