@@ -9,7 +9,7 @@ import pytest
 
 from rig.lab.rows import Override, OverrideKind, Water, WaterKind
 from rig.training.recompute import recompute
-from rig.training.standing import as_recorded, placements, standing
+from rig.training.standing import as_recorded, placements
 from rig.training.unrecorded import find_in
 from stages.decisions import Move, climb
 from tests.rig.laboratory import Laboratory, Scripted, curriculum_of, laboratory
@@ -27,10 +27,7 @@ HABITUATED_AFTER = 3
 
 def _operator_moves_on(there: Laboratory, ran: list[str]) -> None:
     """Place the mouse as an operator does: into imaging once it has recovered, then in order; one session twice."""
-    now = standing(
-        there.lab, there.lab.mouse("M1"), curriculum=curriculum_of(there.lab.mouse("M1")), archive=there.archive
-    )
-    stage = now.decision.stage
+    stage = there.lab.decisions("M1")[-1].stage
     recovered = LAPSED in ran and ran[-1] == stage == READY
     habituated = ran[-HABITUATED_AFTER:].count("OPHYS_0_images_A_habituation") == HABITUATED_AFTER
     if stage.startswith("OPHYS_2"):
@@ -38,10 +35,10 @@ def _operator_moves_on(there: Laboratory, ran: list[str]) -> None:
     elif ran.count(FIRST_IMAGING) == 2 and stage == FIRST_IMAGING:
         to, why = "OPHYS_3_images_A", "the passive one was good"
     elif recovered or habituated or (stage.startswith("OPHYS") and not stage.startswith("OPHYS_0")):
-        to, why = now.decision.suggestion or "", "next in the usual order"
+        to, why = curriculum_of(there.lab.mouse("M1")).suggested(stage) or "", "next in the usual order"
     else:
         return
-    last = now.history[-1].session_id
+    last = there.lab.sessions("M1")[-1].session_id
     there.lab.record(
         Override(mouse="M1", day=there.day, kind=OverrideKind.STAGE, stage=to, after_session=last, why=why)
     )
