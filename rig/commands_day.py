@@ -24,7 +24,6 @@ from rig.log.writer import EVENTS
 from rig.operators import AtTerminal
 from rig.options import check_seed, mouse_kind, on_screen, with_minutes
 from rig.session.assemble import SessionPlan, refuse_fast, refuse_misfits
-from rig.session.check import check_rig
 from rig.training.model_mouse import model_mouse
 from rig.training.projection import day_of
 from rig.training.standing import placements, standing
@@ -104,6 +103,8 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
         asked for at the terminal.
         Example: rig start M1 --rig my_rig.yaml --weight-g 21.3
         """
+        from rig.session.check import check_rig  # noqa: PLC0415 - only this command needs it
+
         with shell.sentences():
             config = on_screen(load_rig(rig), screen)
             check_seed(seed)
