@@ -25,9 +25,10 @@ from rig.operators import AtTerminal
 from rig.options import check_seed, mouse_kind, on_screen, with_minutes
 from rig.session.assemble import SessionPlan, refuse_fast, refuse_misfits
 from rig.training.model_mouse import model_mouse
+from rig.training.parties import Asked, Rigged
 from rig.training.projection import day_of
 from rig.training.standing import placements, standing
-from rig.training.start import Asked, Rigged, start
+from rig.training.start import start
 from rig.training.today import lines, page
 from rig.training.wording import seen_words, sentence_of
 from rig.watching import run_and_watch, tell_products
@@ -165,7 +166,11 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                     mouse,
                     lab=laboratory,
                     asked=Asked(
-                        who=who or shell.user(), day=today, override_why=why if override else None, go_on=go_on
+                        who=who or shell.user(),
+                        day=today,
+                        weight_g=weight_g,
+                        override_why=why if override else None,
+                        go_on=go_on,
                     ),
                     operator=AtTerminal(
                         out=out,

@@ -8,7 +8,8 @@ What it is for
     ``welfare``      weight, water, and what forbids a session; ``scales`` puts them on record
     ``placing``      an operator's word on the stage; what was recorded by mistake
     ``guard``        is this the mouse that it is said to be; ``large`` writes its name across the room
-    ``start``        a mouse's day from the scales to the water that is still to give; ``wording`` tells of it
+    ``start``        a mouse's day from the scales to the water that is still to give; ``parties`` take part in it,
+                     ``wording`` tells of it
     ``imaging``      containers, planes, quality: what the rig judges and what the operator must
     ``today``        every mouse on one page; ``about_mouse`` one mouse in words
     ``table``        a laboratory's sessions with the published table's columns

@@ -7,7 +7,7 @@ parts together, as if nothing had been between them. The same logs give the same
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, tzinfo
 from itertools import pairwise, zip_longest
 from typing import Any
@@ -32,6 +32,8 @@ from stages.experience import Shown
 from stages.history import SessionFacts
 from stages.metrics import n_contingent, peak_d_prime, rate
 
+DayOf = Callable[[str], str]
+"""The laboratory's day of an instant written in ISO 8601."""
 WORKING_BLOCKS = {BlockKind.TASK, BlockKind.SWEEP}
 """Blocks that count as the session's task."""
 

@@ -6,7 +6,7 @@ is a ``NoDecision`` with a sentence, and the mouse keeps its stage.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from rig.log.reader import SessionLog, read_session
 from rig.log.schema import LogError
 from rig.records.recover import recover
 from rig.training.memory import Memory
-from rig.training.projection import ProjectionError, day_of, project, shown_in, water_of
+from rig.training.projection import DayOf, ProjectionError, day_of, project, shown_in, water_of
 from rig.training.recompute import Recomputed, by_session, recompute
 from rig.training.unrecorded import find_in, unrecorded
 from stages.curriculum import Curriculum
@@ -29,9 +29,6 @@ from stages.misfits import HistoryMisfit
 
 if TYPE_CHECKING:
     from rig.lab.lab import Lab
-
-DayOf = Callable[[str], str]
-"""The laboratory's day of an instant written in ISO 8601."""
 
 
 class NoDecision(Exception):

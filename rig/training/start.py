@@ -9,25 +9,22 @@ happens. What was done before (the weight, the water) stays on record, and is no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from hardware.events import Finding, Verdict
+from hardware.events import Verdict
 from rig.lab.errors import LaboratoryAway, StartRefused
-from rig.lab.rows import Mouse, Override, OverrideKind, Session, Start, Water, WaterKind, Weight
+from rig.lab.rows import Mouse, Override, OverrideKind, Start, Water, WaterKind, Weight
 from rig.log.reader import read_session
 from rig.log.writer import EVENTS
-from rig.session.assemble import SessionPlan, folder_name
+from rig.session.assemble import folder_name
 from rig.training.imaging import judged_by_rig, quality
+from rig.training.parties import Asked, Day, Operator, Rigged
 from rig.training.scales import drunk_ml, limits_of, weigh
 from rig.training.standing import (
     Archive,
-    DayOf,
     NoDecision,
     Standing,
     record_decision,
@@ -45,7 +42,6 @@ from rig.training.welfare import (
 )
 from rig.training.wording import coming, goodbye
 from stages.curriculum import Curriculum
-from stages.decisions import Decision
 from stages.events import EndReason
 from stages.history import SessionFacts
 from stages.parameters import Stage, StageParameters
@@ -55,87 +51,6 @@ if TYPE_CHECKING:
 
 LEAST_REST_MIN = 1.0
 """A second part of a session that crashed runs at least so long."""
-
-
-class Operator(Protocol):
-    """Who stands at the rig. Each call may wait for an answer as long as it takes."""
-
-    def tell(self, words: str) -> None:
-        """Say something, on lines of its own."""
-
-    def show_name(self, mouse: str) -> None:
-        """Show the mouse's name in large letters."""
-
-    def weight_g(self, mouse: str) -> float:
-        """Return what the mouse weighs, in grams; ``StartRefused`` where nobody says."""
-
-    def is_this(self, mouse: str, doubts: Sequence[str]) -> bool:
-        """Return whether the mouse's name was typed, in face of what makes it doubtful."""
-
-    def given_ml(self, mouse: str, *, at_least_ml: float) -> float | None:
-        """Return the water that the mouse has just been given by hand, in mL; None if nobody says."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a start is asked for besides the mouse.
-
-    Parameters
-    ----------
-    override_why
-        Why what may be overridden is to be: a second session on one day, a start while the laboratory is away. None to
-        override nothing. Nothing overrides a floor, the water before a passive session or a wrong history.
-    go_on
-        Continue today's session that crashed, as its second part.
-    """
-
-    who: str
-    day: str
-    override_why: str | None = None
-    go_on: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rigged:
-    """What the rig does for a start, handed in: how a stage is read, checked and run.
-
-    Parameters
-    ----------
-    plan
-        Makes a session's plan, given mouse, stage, its folder, its id and the mouse's history.
-    run
-        Runs it to its end; returns what went wrong, if anything.
-    check
-        Examines the devices.
-    now
-        The present time with its zone.
-    """
-
-    name: str
-    simulated: bool
-    data_dir: Path
-    stage: Callable[[str], Stage]
-    plan: Callable[[Mouse, Stage, Path, UUID, Sequence[SessionFacts]], SessionPlan]
-    run: Callable[[SessionPlan], str | None]
-    check: Callable[[], Iterator[Finding]]
-    now: Callable[[], datetime]
-    new_id: Callable[[], UUID]
-    day_of_session: DayOf
-
-
-@dataclass(slots=True)
-class Day:
-    """What became of a start, as far as it came."""
-
-    mouse: Mouse
-    before: Decision
-    session: Session | None = None
-    problem: str | None = None
-    """What ended the session against its plan."""
-    after: Decision | None = None
-    undecided: str | None = None
-    """Why there is no decision; the mouse keeps its stage."""
-    owed_ml: float = 0.0
 
 
 def start(
@@ -207,16 +122,16 @@ def _refuse_other_world(lab: Lab, mouse: str, rig: Rigged) -> None:
 
 
 def _weighed(lab: Lab, now: Standing, *, asked: Asked, operator: Operator, limits: Limits) -> float:
-    """Return today's weight in grams; asked for unless it is on record."""
+    """Return today's weight in grams; asked for unless it is on record, and nobody has weighed again."""
     mouse = now.mouse
     today = lab.rows(Weight, mouse=mouse.name, day=asked.day)
-    if today:
+    if today and asked.weight_g in (None, today[-1].weight_g):
         operator.tell(f"Weighed today: {today[-1].weight_g:.1f} g, {in_percent(today[-1].weight_g, limits)}.")
         return today[-1].weight_g
     row = weigh(
         lab,
         mouse,
-        operator.weight_g(mouse.name),
+        operator.weight_g(mouse.name) if asked.weight_g is None else asked.weight_g,
         day=asked.day,
         last_session_day=now.history[-1].day if now.history else None,
         sure=lambda found: operator.is_this(mouse.name, found),
@@ -269,11 +184,10 @@ def _run(
         stage = stage.model_copy(update={"task_duration_min": rest_min})
     folder = rig.data_dir / folder_name(now=rig.now(), mouse=mouse.name, stage=stage.stage, session_id=session_id)
     plan = rig.plan(mouse, stage, folder, session_id, now.history)
-    with _held(lab, mouse.name, session_id, crashed, asked=asked, operator=operator, rig=rig):
+    with _held(lab, now, session_id, crashed, asked=asked, operator=operator, rig=rig):
         day.problem = rig.run(plan)
         if not (folder / EVENTS).exists():
-            for row in lab.rows(Start, session_id=str(session_id)):
-                lab.withdraw(row, why=f"nothing was shown: {day.problem or 'no log was begun'}")
+            _withdraw_start(lab, str(session_id), why=f"nothing was shown: {day.problem or 'no log was begun'}")
             raise StartRefused(day.problem or f"{folder}: the session left no log")
         day.session = record_log(lab, folder, who=asked.who, archive=archive, day_of_session=rig.day_of_session)
         if day.session.imaging:
@@ -284,7 +198,7 @@ def _run(
 @contextmanager
 def _held(
     lab: Lab,
-    mouse: str,
+    now: Standing,
     session_id: UUID,
     crashed: SessionFacts | None,
     *,
@@ -293,6 +207,7 @@ def _held(
     rig: Rigged,
 ) -> Iterator[None]:
     """Have a mouse for this rig alone; without the laboratory only by an override."""
+    mouse = now.mouse.name
     why = asked.override_why
     second = None
     if why is not None and crashed is None and lab.rows(Start, mouse=mouse, day=asked.day):
@@ -325,8 +240,39 @@ def _held(
                 ) from error
             lab.start_away(mouse, rig=rig.name, session_id=str(session_id), day=asked.day, why=why)
             operator.tell("▲ The laboratory is away: the session runs all the same, and is recorded there later.")
+        else:
+            _refuse_news(lab, now, str(session_id), why)
         stack.enter_context(lab.reconciling())
         yield
+
+
+def _refuse_news(lab: Lab, now: Standing, session_id: str, why: str | None) -> None:
+    """Refuse a decision that was made before the laboratory was heard: with the mouse held, nothing more can come.
+
+    Raises
+    ------
+    StartRefused
+        Other rigs had recorded sessions of the mouse that this one did not know.
+    LaboratoryAway
+        It was there for the lease and is not any more, and nobody has overridden that.
+    """
+    mouse = now.mouse.name
+    try:
+        lab.reconcile()
+    except LaboratoryAway:
+        if why is None:
+            _withdraw_start(lab, session_id, why="the laboratory went away before it was heard")
+            raise
+    if tuple(lab.sessions(mouse)) != now.history:
+        _withdraw_start(lab, session_id, why="other rigs had recorded sessions that were not known here")
+        raise StartRefused(
+            f"another rig has recorded a session of {mouse} meanwhile: start again, its stage may change"
+        )
+
+
+def _withdraw_start(lab: Lab, session_id: str, *, why: str) -> None:
+    for row in lab.rows(Start, session_id=session_id):
+        lab.withdraw(row, why=why)
 
 
 def _crashed_today(lab: Lab, mouse: str, day: str) -> SessionFacts:

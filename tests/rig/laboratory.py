@@ -25,9 +25,10 @@ from rig.session.assemble import SessionPlan
 from rig.session.process import run_plan
 from rig.training.memory import InProcess
 from rig.training.model_mouse import model_mouse
+from rig.training.parties import Asked, Day, Rigged
 from rig.training.projection import day_of
 from rig.training.standing import Archive
-from rig.training.start import Asked, Day, Rigged, start
+from rig.training.start import start
 from stages.curriculum import Curriculum
 from stages.history import SessionFacts
 from stages.parameters import Stage, StageParameters

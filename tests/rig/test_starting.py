@@ -252,6 +252,18 @@ def test_a_weight_off_the_trend_goes_on_record_once_the_name_is_typed(there: Lab
     assert "14% above" in override.why
 
 
+def test_a_mouse_that_was_weighed_again_is_judged_by_the_later_weight(there: Laboratory) -> None:
+    there.lab.record(Weight(mouse="M1", day="2026-01-04", weight_g=20.5))
+    there.lab.record(Weight(mouse="M1", day=there.day, weight_g=20.4))
+
+    with pytest.raises(WelfareError, match=r"M1 weighs 19\.8 g"):
+        there.start(weight_g=19.8)
+    assert [row.weight_g for row in there.lab.rows(Weight, mouse="M1")] == [20.5, 20.4, 19.8]
+    with pytest.raises(WelfareError, match=r"M1 weighs 19\.8 g"):
+        there.start(weight_g=19.8)
+    assert len(there.lab.rows(Weight, mouse="M1")) == 3  # the same one once
+
+
 def test_a_rig_whose_checks_fail_is_refused_and_the_mouse_may_still_start(there: Laboratory) -> None:
     there.findings = [
         Finding(name="spout", verdict=Found.WARN, figure="slow", remedy="oil it"),
@@ -474,6 +486,23 @@ def test_a_mouse_on_one_rig_is_refused_by_the_other_and_decided_there_the_next_d
     assert day.session is not None
     assert day.session.stage == T1
     assert "0 of 1 sessions recomputed from their logs; out of reach: 2026-01-05T" in operator.heard
+
+
+def test_a_decision_that_was_made_before_the_laboratory_was_heard_is_refused(
+    rigs: tuple[Laboratory, Laboratory],
+) -> None:
+    first, second = rigs
+    first.start()
+    first.lab.reconcile()
+    later(second)  # which has not heard of it, and would begin with the first stage
+
+    with pytest.raises(StartRefused, match="another rig has recorded a session of M1 meanwhile: start again"):
+        second.start()
+    assert logs(second) == []
+    day = second.start()
+
+    assert day.session is not None
+    assert day.session.stage == T1
 
 
 def test_a_server_that_stops_in_mid_session_costs_nothing(rigs: tuple[Laboratory, Laboratory], server: Cluster) -> None:
