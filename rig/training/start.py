@@ -81,6 +81,7 @@ def start(
     ):
         operator.tell(f"Found a session that was not on record, of {row.day} at {row.stage}: recorded now.")
     now = standing(lab, mouse, curriculum=curriculum(mouse), archive=archive)
+    record_decision(lab, name, now.decision, day=asked.day)
     crashed = _crashed_today(lab, name, asked.day) if asked.go_on else None
     stage = rig.stage(now.decision.stage if crashed is None else crashed.stage)
     operator.show_name(name)
@@ -91,8 +92,6 @@ def start(
     if not isinstance(stage, StageParameters) or stage.passive:
         _water_first(lab, mouse, asked=asked, operator=operator, limits=limits)
     _refuse_unfit(rig, operator)
-    if crashed is None:
-        record_decision(lab, name, now.decision, day=asked.day)
     day = Day(mouse=mouse, before=now.decision)
     _run(day, lab=lab, now=now, stage=stage, crashed=crashed, asked=asked, operator=operator, rig=rig, archive=archive)
     try:

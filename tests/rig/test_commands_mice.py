@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from rig.cli import app
+from rig.laboratory import Shell
 from rig.operators import AtTerminal
 from rig.training.large import large
 from rig.training.table import COLUMNS
+from tests.rig.laboratory import MOUSE
 from tests.rig.pages import README, in_readme, pages, printed
 
 DAY = "2026-03-02"
@@ -26,7 +29,7 @@ def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This user's folders, and the place where sessions lie, are this test's own."""
     for name in ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    monkeypatch.delenv("RIG_LAB", raising=False)
+    monkeypatch.setenv("RIG_LAB", f"sqlite:///{tmp_path / 'laboratory.sqlite'}")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.chdir(tmp_path)
 
@@ -58,7 +61,29 @@ def test_a_mouse_is_taken_in_with_limits_from_its_baseline(tmp_path: Path) -> No
     told = said("mouse", "show", "M1")
     assert "Baseline 25.0 g, target 21.2 g, floor 20.0 g (80 % of 25.0 g); water 1.00 mL a day at least" in told
     assert said("mouse", "list").startswith("M1  F  A/B  no decision yet")
-    assert (tmp_path / "xdg_data_home" / "open-vision-rig" / "laboratory.sqlite").is_file()
+    assert (tmp_path / "laboratory.sqlite").is_file()
+
+
+def test_without_a_url_the_laboratory_is_a_file_of_this_users(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO())
+    shell = Shell(
+        out=console,
+        err=console,
+        sentences=nullcontext,
+        runtime_dir=lambda: tmp_path,
+        library=lambda: tmp_path,
+        data=lambda: tmp_path / "mine",
+        cache=lambda: tmp_path / "cache",
+        user=lambda: "ana",
+        host=lambda: "rig-3",
+        asks=lambda: False,
+    )
+
+    with shell.lab(None) as lab:
+        row = lab.record(MOUSE)
+
+    assert (row.who, row.host) == ("ana", "rig-3")
+    assert (tmp_path / "mine" / "laboratory.sqlite").is_file()
 
 
 @pytest.mark.parametrize(
