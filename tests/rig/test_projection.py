@@ -17,6 +17,7 @@ from rig.lab.rows import Session, WaterKind
 from rig.log.reader import read_session
 from rig.log.schema import encode
 from rig.log.writer import EVENTS, LogWriter
+from rig.records.camstim.importing import import_camstim, zone_of
 from rig.records.folds import Folds
 from rig.records.performance import trial_columns
 from rig.records.recover import _end
@@ -28,7 +29,8 @@ from rig.training.recompute import recompute
 from rig.training.unrecorded import find_in, unrecorded
 from stages.metrics import n_contingent, peak_d_prime
 from stages.parameters import Stage
-from tests.builders import GRATINGS, IMAGES, SWEEP, command, rig_config, run, stage
+from tests.builders import GRATINGS, IMAGES, SWEEP, command, recorded_session, rig_config, run, stage
+from tests.telling import Tell
 
 DAY = "2026-01-05"
 BEGAN = datetime(2026, 1, 5, 10, tzinfo=UTC)
@@ -193,6 +195,22 @@ def test_a_session_that_broke_off_before_its_first_flash_spends_no_novelty(two_p
 )
 def test_the_day_is_the_one_on_the_laboratorys_wall(zone_h: int, day: str) -> None:
     assert day_of("2026-01-05T05:30:00+00:00", timezone(timedelta(hours=zone_h))) == day
+
+
+def test_a_real_session_that_camstim_recorded_gives_its_published_figures(tmp_path: Path, tell: Tell) -> None:
+    log = import_camstim(recorded_session(), tmp_path / "imported", time_zone=zone_of("America/Los_Angeles"))
+
+    row = project([log], day=day_of(log.started.started_at, zone_of("America/Los_Angeles")))
+
+    assert (row.mouse, row.day, row.stage) == ("457841", "2019-06-20", "TRAINING_5_images_A_handoff_lapsed")
+    assert row.peak_d_prime == pytest.approx(1.44054, abs=5e-6)  # TASK_FACTS 4.6
+    assert (row.n_contingent, row.n_hit, row.n_trials, row.n_licks) == (110, 81, 953, 2908)
+    assert row.water_ml == pytest.approx(0.592)
+    assert row.response_rate == pytest.approx((81 + 6) / 110)
+    assert not row.simulated
+    tell(
+        f"peak d′ {row.peak_d_prime:.5f} over {row.n_contingent} contingent trials, {row.aborted_time_share:.0%} aborted"
+    )
 
 
 # --- what is refused ------------------------------------------------------------------------------
