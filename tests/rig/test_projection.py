@@ -208,9 +208,7 @@ def test_a_real_session_that_camstim_recorded_gives_its_published_figures(tmp_pa
     assert row.water_ml == pytest.approx(0.592)
     assert row.response_rate == pytest.approx((81 + 6) / 110)
     assert not row.simulated
-    tell(
-        f"peak d′ {row.peak_d_prime:.5f} over {row.n_contingent} contingent trials, {row.aborted_time_share:.0%} aborted"
-    )
+    tell(f"peak d′ {row.peak_d_prime:.5f}, {row.n_contingent} contingent trials, {row.aborted_time_share:.0%} aborted")
 
 
 # --- what is refused ------------------------------------------------------------------------------
