@@ -26,11 +26,13 @@ PEER_IMPORTED := .peer-imported
 
 # What windows need besides Python's libraries, for tests on a display that nobody looks at.
 WINDOW_PACKAGES := xvfb libgl1 libglu1-mesa libgl1-mesa-dri
+# The server of a laboratory with several rigs; tests start one of their own.
+SERVER_PACKAGES := postgresql
 
 DEMO_DIR := demo-sessions
 DEMO := --mouse demo --stage OPHYS_1_images_A --rig simulated_imaging --simulated-mouse perfect --fast --seed 1
 
-.PHONY: help venv demo lint test soak peers peers-test figures clean virtual-display
+.PHONY: help venv demo lint test soak peers peers-test figures clean virtual-display postgresql
 
 help: ## List these targets.
 	@echo "Targets:"
@@ -49,10 +51,10 @@ lint: $(DEV) ## Check format, style, types and import contracts.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint virtual-display ## Run lint, then every test but the slow ones.
+test: lint virtual-display postgresql ## Run lint, then every test but the slow ones.
 	$(BIN)/pytest -n 3 --dist worksteal -m "not slow and not long"  # two cores: some only wait
 
-soak: $(DEV) virtual-display ## Run the slow tests, the long sessions and thousands of random ones.
+soak: $(DEV) virtual-display postgresql ## Run the slow tests, the long sessions and thousands of random ones.
 	$(BIN)/pytest -m slow --timeout 3000  # one after the other: some are about milliseconds
 	$(BIN)/pytest -m long --timeout 3000 -n 3 --dist loadgroup  # they mostly wait
 	RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 tests/properties --timeout 3000
@@ -79,10 +81,11 @@ peers-test: $(DEV) $(NPC) $(ALLEN) ## Have other people's readers read our files
 	$(BIN)/python -m tests.peers.inspector_accepts $(PEER_KILLED)
 	$(ALLEN_VENV)/bin/python tests/peers/allensdk_opens.py $(PEER_KILLED)
 
-figures: $(RUNTIME) ## Draw the README's figures anew, from the configuration.
+figures: $(DEV) ## Draw the README's figures and print its pages anew, from the configuration.
 	$(BIN)/rig draw OPHYS_1_images_A --out stages/trials.svg
 	XDG_DATA_HOME=build/nobodys $(BIN)/rig preview OPHYS_1_images_A --out build/preview
 	cp build/preview/contact_sheet.png stimuli/contact_sheet.png
+	$(BIN)/python -m tests.rig.pages
 
 clean: ## Remove .venv, caches, builds and the demo's sessions.
 	rm -rf $(VENV) $(NPC_VENV) $(ALLEN_VENV) $(PEER_SESSION) $(PEER_NWB) $(PEER_KILLED) $(PEER_CAMSTIM) $(PEER_IMPORTED) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -101,6 +104,19 @@ virtual-display:
 	echo "Installing the Debian packages $(WINDOW_PACKAGES): the tests open windows on a virtual display."; \
 	$$sudo apt-get update -qq; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(WINDOW_PACKAGES)
+
+# PostgreSQL, for the tests of the laboratory's database. Debian starts a server of its own on installing; tests leave
+# it alone.
+postgresql:
+	@if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+	    echo "The tests start a PostgreSQL of their own: install it (Debian: $(SERVER_PACKAGES))," \
+	        "then run make again." >&2; exit 1; \
+	fi; \
+	sudo=; if [ "$$(id -u)" -ne 0 ]; then sudo=sudo; fi; \
+	echo "Installing the Debian package $(SERVER_PACKAGES): the tests start a server of their own."; \
+	$$sudo apt-get update -qq; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(SERVER_PACKAGES)
 
 # The first Python that fits makes the environment. Debian keeps the means to do so in a package of its own.
 $(CREATED):

@@ -15,6 +15,8 @@ Where to find what
     ``session/``  assembling a rig, the loop, real-time settings, the command socket, monitors
     ``log/``      event types, writer, tolerant reader, replay
     ``records/``  folds: trials, presentations, summary, figures
+    ``lab/``      the laboratory's database: mice, weights, water, sessions, decisions, leases
+    ``training/`` a mouse's day: rows of logs, welfare, the start, imaging across days, today's page
     ``bench``     what everything costs
 
 Decisions

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import getpass
 import json
-import math
+import platform
 import secrets
-import signal
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,34 +20,40 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
-from platformdirs import user_data_path, user_state_path
+from platformdirs import user_cache_path, user_data_path, user_state_path
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hardware.events import Finding, Verdict
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
 from rig.commands_curriculum import curriculum_commands
+from rig.commands_day import add_day, add_explain
+from rig.commands_imaging import imaging_commands, lab_commands, table_commands
+from rig.commands_mice import mouse_commands
 from rig.commands_records import add_recover, export_commands, import_commands
 from rig.config.files import image_names, load_any, load_rig, load_stage, shipped
-from rig.config.load import ConfigError, Problem, nearest
+from rig.config.load import ConfigError, Problem
 from rig.config.pictures import import_images, import_movie, listed, listed_movies, pictures_of
-from rig.config.rig import RigConfig, with_screen
+from rig.config.rig import RigConfig
 from rig.curriculum.files import CurriculumFile
 from rig.curriculum.files import check as check_curriculum
-from rig.log.reader import Tail, read_session
+from rig.lab.errors import LabError
+from rig.laboratory import Shell
+from rig.log.reader import read_session
 from rig.log.replay import replay as replay_log
 from rig.log.schema import LogError, to_plain
+from rig.options import check_name, check_seed, mouse_kind, on_screen, with_minutes
 from rig.records.camstim import CamstimError
-from rig.records.finish import export_apart, finish
-from rig.records.folds import Folds
 from rig.records.nwb import NwbError
-from rig.records.products import FIGURE, SUMMARY_TEXT, summarise, write_products
-from rig.records.summary import Summary
+from rig.records.products import summarise, write_products
 from rig.session.assemble import SessionPlan, folder_name, refuse_misfits
 from rig.session.control import ControlError, Request, Running, Stage, ask, running_sessions
-from rig.session.process import start_process
+from rig.training.imaging import ImagingError
+from rig.training.placing import Misplaced
+from rig.training.standing import NoDecision
+from rig.training.welfare import WelfareError
+from rig.watching import run_and_watch, tell_products
 from stages.curriculum import CurriculumParameters
 from stages.events import EndReason, SpoutPosition, Verb
 from stages.parameters import StageParameters, SweepParameters
@@ -67,7 +73,6 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 ANSWER_S = 5.0
 """How long a command to a running session is waited for, and how soon it expires."""
-WATCH_S = 0.1
 
 
 def main() -> None:
@@ -109,12 +114,11 @@ def run(
     Example: rig run --mouse M1 --stage OPHYS_1_images_A --rig simulated --fast --seed 1
     """
     with _sentences():
-        parameters = _with_minutes(load_stage(stage, library=_library()), minutes)
-        config = _with_screen(load_rig(rig), screen)
+        parameters = with_minutes(load_stage(stage, library=_library()), minutes)
+        config = on_screen(load_rig(rig), screen)
         refuse_misfits(parameters, config)
-        _check_name(mouse)
-        if seed is not None and seed < 0:
-            raise ConfigError([Problem("--seed", 0, "", f"{seed} is no seed; give a whole number from 0 up")])
+        check_name(mouse)
+        check_seed(seed)
         session_id = uuid4()
         parent = out_dir or Path(config.data_dir)
         folder = parent / folder_name(now=datetime.now(UTC), mouse=mouse, stage=parameters.stage, session_id=session_id)
@@ -123,7 +127,7 @@ def run(
             stage=parameters,
             rig=config,
             seed=secrets.randbelow(2**32) if seed is None else seed,
-            mouse_kind=_mouse_kind(simulated_mouse),
+            mouse_kind=mouse_kind(simulated_mouse),
             fast=fast,
             session_id=session_id,
             folder=folder,
@@ -133,117 +137,16 @@ def run(
         )
         plan.pictures()  # refused here, before a process is started
         out.print(f"[b]{mouse}[/b]  {parameters.stage}  on {config.rig}, seed {plan.seed}")
-        problem = _run_and_watch(plan)
+        problem = run_and_watch(plan, runtime_dir=_runtime_dir(), out=out)
         if problem is not None:
             err.print(f"[red]✗[/red] {escape(problem)}", markup=True)
             if not (folder / "events.jsonl").exists():
                 raise typer.Exit(1)
+        if not tell_products(folder, nwb=nwb, out=out, err=err):
+            raise typer.Exit(1)
         log = read_session(folder)
-        write_products(log)
-        out.print((folder / SUMMARY_TEXT).read_text(encoding="utf-8").rstrip(), markup=False)
-        out.print(f"Folder: {folder}\nFigure: {folder / FIGURE}", markup=False)
-        if nwb:
-            told = export_apart(folder)
-            if told.path is not None:
-                out.print(f"File: {told.path}", markup=False)
-            else:
-                err.print(f"[red]✗[/red] {escape(told.problem or '')}", markup=True)
-                raise typer.Exit(1)
         if problem is not None or (log.ended is not None and log.ended.reason is EndReason.FAULT):
             raise typer.Exit(1)
-
-
-def _run_and_watch(plan: SessionPlan) -> str | None:
-    """Run the session's process and show what its log says; return what went wrong, if anything."""
-    process, pipe = start_process(plan, runtime_dir=_runtime_dir(), unwatched=finish)
-    before = signal.signal(signal.SIGTERM, lambda _number, _frame: process.terminate())  # which stops the session now
-    folds, tail = Folds(), Tail(plan.folder)
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn()
-    total_s = _length_s(plan.stage)
-    problem: str | None = None
-    with Progress(*columns, console=out, transient=True) as progress:
-        bar = progress.add_task("starting", total=total_s, told="")
-        began = False
-        while True:
-            try:
-                alive = process.is_alive()
-                for entry in tail.read():
-                    folds.feed(entry)
-                    began = True
-                if began:
-                    summary = folds.summary.summary(running=True)
-                    progress.update(
-                        bar,
-                        completed=min(summary.duration_s, total_s),
-                        description=(summary.block or "done").replace("_", " "),
-                        told=_told(summary),
-                    )
-                if not alive:
-                    break
-                time.sleep(WATCH_S)
-            except KeyboardInterrupt:
-                progress.update(bar, description="stopping now")  # the session got the same signal
-        process.join()
-    signal.signal(signal.SIGTERM, before)
-    try:
-        problem = pipe.recv()
-    except EOFError:  # it died without a word
-        problem = f"the session's process ended with code {process.exitcode}; what it recorded is in {plan.folder}"
-    return problem
-
-
-def _told(s: Summary) -> str:
-    rates = "d′ --" if s.d_prime is None else f"d′ {s.d_prime:.2f}"
-    alarms = f"  ▲ {len(s.open_alarms)} ALARM" if s.open_alarms else ""
-    if s.is_sweep:
-        return f"{s.n_flashes_shown} patches{alarms}"
-    return (
-        f"{s.n_trials} trials  {s.n_hit} hit {s.n_miss} miss {s.n_false_alarm} FA {s.n_correct_reject} CR "
-        f"{s.n_aborted} aborted  {rates}  {s.water_ul / 1000:.3f} mL{alarms}"
-    )
-
-
-def _length_s(p: StageParameters | SweepParameters) -> float:
-    movie_s = p.movie.n_frames * p.movie.n_repeats / p.movie.frame_rate_hz if p.movie is not None else 0.0
-    task_s = p.sweep.length_s if isinstance(p, SweepParameters) else p.task_duration_min * 60
-    return p.gray_before_s + task_s + p.gray_after_s + movie_s
-
-
-def _with_minutes(p: StageParameters | SweepParameters, minutes: float | None) -> StageParameters | SweepParameters:
-    if minutes is None:
-        return p
-    if isinstance(p, SweepParameters):
-        what = (
-            f"{p.stage} is a sweep and takes {p.sweep.length_s / 60:.1f} min; for another length change its n_repeats"
-        )
-        raise ConfigError([Problem("--minutes", 0, "", what)])
-    if not 0 < minutes < math.inf:
-        raise ConfigError([Problem("--minutes", 0, "", f"{minutes:g} is no length of a task; give minutes above 0")])
-    return p.model_copy(update={"task_duration_min": minutes})
-
-
-def _with_screen(config: RigConfig, kind: str | None) -> RigConfig:
-    try:
-        return config if kind is None else with_screen(config, kind)
-    except ValueError as error:
-        raise ConfigError([Problem("--screen", 0, "", str(error))]) from error
-
-
-def _check_name(mouse: str) -> None:
-    if not mouse or not all(c.isalnum() or c in "-." for c in mouse):
-        raise ConfigError(
-            [Problem("--mouse", 0, "", f"{mouse!r} can't stand in a folder's name; use letters, digits, - and .")]
-        )
-
-
-def _mouse_kind(name: str) -> MouseKind:
-    try:
-        return MouseKind(name)
-    except ValueError as error:
-        known = [kind.value for kind in MouseKind]
-        raise ConfigError(
-            [Problem("--simulated-mouse", 0, "", f"there is no model mouse {name!r}; {nearest(name, known)}")]
-        ) from error
 
 
 # --- commanding -------------------------------------------------------------------------------------
@@ -706,6 +609,11 @@ def _sentences() -> Iterator[None]:
         DeviceError,
         ControlError,
         StimulusError,
+        LabError,
+        ImagingError,
+        Misplaced,
+        NoDecision,
+        WelfareError,
     ) as error:
         err.print(str(error), markup=False)
         raise typer.Exit(1) from error
@@ -718,11 +626,35 @@ def _sentences() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
+def _asks() -> bool:
+    """Return whether somebody sits at this terminal; tests and scripts put something else in its place."""
+    return sys.stdin.isatty()
+
+
 def _running_ids() -> set[str]:
     return {session.session_id for session in running_sessions(_runtime_dir())}
 
 
 app.add_typer(export_commands(out=out, sentences=_sentences, running=_running_ids, library=_library), name="export")
 app.add_typer(import_commands(out=out, sentences=_sentences), name="import")
-app.add_typer(curriculum_commands(out=out, sentences=_sentences, library=_library), name="curriculum")
+_curricula = curriculum_commands(out=out, sentences=_sentences, library=_library)
+_shell = Shell(
+    out=out,
+    err=err,
+    sentences=_sentences,
+    runtime_dir=_runtime_dir,
+    library=_library,
+    data=lambda: user_data_path("open-vision-rig"),
+    cache=lambda: user_cache_path("open-vision-rig"),
+    user=getpass.getuser,
+    host=platform.node,
+    asks=_asks,
+)
+add_explain(_curricula, _shell)
+app.add_typer(_curricula, name="curriculum")
+app.add_typer(mouse_commands(_shell), name="mouse")
+app.add_typer(imaging_commands(_shell), name="imaging")
+app.add_typer(lab_commands(_shell), name="lab")
+app.add_typer(table_commands(_shell), name="table")
+add_day(app, _shell)
 add_recover(app, out=out, sentences=_sentences, running=_running_ids)

@@ -30,6 +30,8 @@ Where to find a rule
     ``task``        one step: the order of all these within a refresh
     ``dry``         the task without a rig: for figures, distributions, recordings
     ``metrics``     rates and d-prime
+    ``history``     what decisions take of a session
+    ``experience``  prior exposures and experience level
 
 Where to find why a mouse gets a stage
     ``history``     what is taken of a session; ``misfits``: histories that nothing may rest on

@@ -1,8 +1,8 @@
 """What the curriculum takes of a mouse's past: one row a session, in order.
 
-Rows are made from logs (``rig.lab.projection``), never typed in. Parts of one session, where a crash cut it in two, are
-one row: its figures are those of all its trials together. The pure core has no clock: the laboratory's day is an
-argument, written ``YYYY-MM-DD``.
+Rows are made from logs (``rig.training.projection``), never typed in. Parts of one session, where a crash cut it in
+two, are one row: its figures are those of all its trials together. The pure core has no clock: the laboratory's day is
+an argument, written ``YYYY-MM-DD``.
 """
 
 from __future__ import annotations

@@ -88,23 +88,13 @@ class SessionPlan:
     """Where the laboratory's own pictures were imported to; stand-ins where there are none."""
     stand_ins: bool = False
     """Whether a rig with a real device may show stand-ins."""
+    begins: datetime | None = None
+    """When a session in simulated time is said to begin, with its zone; now where it is not said."""
 
     def __post_init__(self) -> None:
-        """Refuse simulated time where there is a card or a window.
-
-        Raises
-        ------
-        ConfigError
-            The rig's card or screen keeps the host's time.
-        """
-        if self.fast and isinstance(self.rig.screen, PsychopyScreenConfig):
-            what = (
-                f"{self.rig.rig} shows a window, which runs in real time only; leave it out, or take --screen headless"
-            )
-            raise ConfigError([Problem("--fast", 0, "", what)])
-        if self.fast and not isinstance(self.rig.card, SimulatedCardConfig):
-            what = f"{self.rig.rig} has a card of kind {self.rig.card.kind}, which runs in real time only; "
-            raise ConfigError([Problem("--fast", 0, "", f"{what}leave it out, or take a simulated rig")])
+        """Refuse simulated time where there is a card or a window; errors as ``refuse_fast``."""
+        if self.fast:
+            refuse_fast(self.rig)
 
     @property
     def label(self) -> str:
@@ -119,6 +109,22 @@ class SessionPlan:
 def folder_name(*, now: datetime, mouse: str, stage: str, session_id: UUID) -> str:
     """Return the name of a session's folder: ``YYYY-MM-DDTHHMMSSZ_MOUSE_STAGE_uuid8``."""
     return f"{now.astimezone(UTC):%Y-%m-%dT%H%M%SZ}_{mouse}_{stage}_{session_id.hex[:8]}"
+
+
+def refuse_fast(config: RigConfig) -> None:
+    """Refuse simulated time on a rig with a card or a window.
+
+    Raises
+    ------
+    ConfigError
+        The rig's card or screen keeps the host's time.
+    """
+    if isinstance(config.screen, PsychopyScreenConfig):
+        what = f"{config.rig} shows a window, which runs in real time only; leave it out, or take --screen headless"
+        raise ConfigError([Problem("--fast", 0, "", what)])
+    if not isinstance(config.card, SimulatedCardConfig):
+        what = f"{config.rig} has a card of kind {config.card.kind}, which runs in real time only; "
+        raise ConfigError([Problem("--fast", 0, "", f"{what}leave it out, or take a simulated rig")])
 
 
 def refuse_misfits(stage: Stage, config: RigConfig) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -41,12 +42,19 @@ def run_plan(plan: SessionPlan, *, runtime_dir: Path, observer: Observer | None 
     """
     observers = () if observer is None else (observer,)
     if plan.fast:
+        begins = plan.begins or datetime.now(UTC)
         commands = LocalCommands()
         with (
             _signals(commands.put, plan.who),
             contextlib.closing(LogWriter(plan.folder)) as writer,
             real_time(),
-            assembled(plan, log=writer, commands=commands, observers=(*observers, _nobody_resumes(commands))) as loop,
+            assembled(
+                plan,
+                log=writer,
+                commands=commands,
+                observers=(*observers, _nobody_resumes(commands)),
+                now=lambda: begins,
+            ) as loop,
         ):
             return loop.run()
     server = ControlServer(

@@ -1,0 +1,249 @@
+"""Imaging across days: containers, the planes of a session, and how good each was.
+
+A container is one imaging plane that is found again day after day; a session images one to eight of them, and quality
+is judged for the session and for each plane. The rig judges what it can know, the operator the rest. The last verdict
+on an aspect stands; what nobody has judged is open, never good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hardware.events import ClockFitted, ControllerFailed, Finding, MicroscopePhase, MicroscopeState
+from hardware.events import Verdict as Found
+from rig.lab.rows import Aspect, Container, Judge, Judgement, Plane, Session, Verdict
+from rig.log.reader import SessionLog
+from stages.events import DeviceFault, EndReason, RewardFailed
+
+if TYPE_CHECKING:
+    from rig.lab.lab import Lab
+
+MOST_PLANES = 8
+GOOD_RESIDUAL_US = 1000.0
+"""Card and host agree better than a millisecond, a sixteenth of the monitor's refresh and a tenth of the fastest
+microscope's frame (TASK_FACTS 8: 31 Hz and less)."""
+RIGS = (Aspect.HARDWARE, Aspect.SOFTWARE, Aspect.ALIGNMENT)
+"""What the rig judges, of the whole session."""
+OPERATORS = {
+    False: (Aspect.STRESS, Aspect.BRAIN_HEALTH),
+    True: (
+        Aspect.INTENSITY_DRIFT,
+        Aspect.SATURATION,
+        Aspect.Z_DRIFT,
+        Aspect.FIELD_OF_VIEW,
+        Aspect.MOTION,
+        Aspect.CROSSTALK,
+    ),
+}
+"""What the operator judges, of the whole session (False) and of each plane (True)."""
+
+
+class ImagingError(Exception):
+    """What can't be recorded of an imaging session; says what, where and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good a session or one of its planes was, by the verdicts that stand."""
+
+    index: int | None
+    """Of the plane; None for the session."""
+    container: str
+    verdicts: dict[Aspect, Verdict]
+    open: tuple[Aspect, ...]
+    """What is still to be judged."""
+
+    @property
+    def failed(self) -> tuple[Aspect, ...]:
+        """What it failed by."""
+        return tuple(aspect for aspect, each in self.verdicts.items() if each.judgement is Judgement.FAIL)
+
+    def words(self) -> str:
+        """Return it in a sentence."""
+        what = "session" if self.index is None else f"plane {self.index}, {self.container}"
+        if self.failed:
+            told = (f"{named(aspect)}{_because(self.verdicts[aspect])}" for aspect in self.failed)
+            return f"{what}: FAILED, {'; '.join(told)}"
+        rest = f"to be judged: {', '.join(named(aspect) for aspect in self.open)}" if self.open else "passed"
+        return f"{what}: {rest}"
+
+
+def judged_by_rig(
+    log: SessionLog, *, session_id: str | None = None, alignment: Iterable[Finding] = ()
+) -> list[Verdict]:
+    """Return what the rig judges of a session from its log: hardware, software, temporal alignment.
+
+    Parameters
+    ----------
+    session_id
+        Of the session's first part, where this log is another.
+    alignment
+        Findings on the session's streams, besides the clock map's own residuals.
+    """
+    started = log.started
+
+    def verdict(aspect: Aspect, judgement: Judgement, figure: str) -> Verdict:
+        return Verdict(
+            mouse=started.mouse,
+            session_id=session_id or started.session_id,
+            aspect=aspect,
+            judge=Judge.RIG,
+            judgement=judgement,
+            figure=figure,
+        )
+
+    events = [entry.event for entry in log.entries]
+    broke = [*dict.fromkeys(_hardware(events))]
+    failed = [event.what for event in events if isinstance(event, ControllerFailed)]
+    crashed = log.ended is None or log.ended.reason is EndReason.CRASHED
+    software = failed or (["the session crashed"] if crashed else []) + log.damage
+    good, figure = _aligned(events, [*alignment])
+    return [
+        verdict(Aspect.HARDWARE, Judgement.FAIL if broke else Judgement.PASS, "; ".join(broke) or "no device failed"),
+        verdict(Aspect.SOFTWARE, Judgement.FAIL if software else Judgement.PASS, "; ".join(software) or "ended whole"),
+        verdict(Aspect.ALIGNMENT, good, figure),
+    ]
+
+
+def add_container(lab: Lab, container: Container) -> Container:
+    """Record a container.
+
+    Raises
+    ------
+    ImagingError
+        A name, structure or depth that can't be.
+    LabError
+        The mouse has one of that name that is another.
+    """
+    if not container.name.strip() or not container.structure.strip():
+        raise ImagingError("a container needs a name and the structure it is in, as VISp")
+    if not 0 <= container.depth_um <= 1000:
+        raise ImagingError(f"{container.depth_um:g} um is no depth of an imaging plane; give micrometres, 0 to 1000")
+    return lab.record(container)
+
+
+def set_planes(lab: Lab, session: Session, containers: Sequence[str]) -> list[Plane]:
+    """Record which containers a session's planes are, in the order of their planes.
+
+    Raises
+    ------
+    ImagingError
+        None or more than eight, one twice, or one that the mouse does not have.
+    """
+    if not 1 <= len(containers) <= MOST_PLANES:
+        raise ImagingError(f"a session images 1 to {MOST_PLANES} planes, these are {len(containers)}")
+    known = {row.name.casefold(): row for row in lab.rows(Container, mouse=session.mouse)}
+    for name in containers:
+        if name.casefold() not in known:
+            have = ", ".join(sorted(row.name for row in known.values())) or "none yet"
+            raise ImagingError(
+                f"{session.mouse} has no container {name} (it has {have}); add it: rig imaging container"
+            )
+    if len({name.casefold() for name in containers}) < len(containers):
+        raise ImagingError("a container is there twice; in one session each is one plane")
+    return [
+        lab.record(
+            Plane(
+                mouse=session.mouse,
+                session_id=session.session_id,
+                plane_index=index,
+                container=known[name.casefold()].name,
+            )
+        )
+        for index, name in enumerate(containers)
+    ]
+
+
+def judge(
+    lab: Lab, session: Session, aspect: Aspect, judgement: Judgement, *, index: int | None, figure: str
+) -> Verdict:
+    """Record an operator's verdict on a session, or on one of its planes.
+
+    Raises
+    ------
+    ImagingError
+        The rig's own to judge, of the session and not of a plane or the other way round, no such plane, or a failure
+        without a word why.
+    """
+    if aspect in RIGS:
+        raise ImagingError(f"{named(aspect)} is the rig's to judge, from the log; judge what it can't see")
+    of_plane = aspect in OPERATORS[True]
+    if of_plane != (index is not None):
+        what = "of each plane; say which with --plane" if of_plane else "of the whole session; leave --plane out"
+        raise ImagingError(f"{named(aspect)} is judged {what}")
+    planes = lab.rows(Plane, session_id=session.session_id)
+    if index is not None and index not in {plane.plane_index for plane in planes}:
+        raise ImagingError(
+            f"the session has no plane {index}; it has {len(planes)}, from 0 on (rig imaging planes says which)"
+        )
+    if judgement is Judgement.FAIL and not figure.strip():
+        raise ImagingError("say why it fails, with --why: whoever takes it again must know")
+    return lab.record(
+        Verdict(
+            mouse=session.mouse,
+            session_id=session.session_id,
+            plane_index=index,
+            aspect=aspect,
+            judge=Judge.OPERATOR,
+            judgement=judgement,
+            figure=figure,
+        )
+    )
+
+
+def quality(lab: Lab, session_id: str) -> list[Quality]:
+    """Return how good a session was, and each of its planes after it."""
+    verdicts = lab.rows(Verdict, session_id=session_id)
+    planes = sorted(lab.rows(Plane, session_id=session_id), key=lambda plane: plane.plane_index)
+    found = [_quality(verdicts, None, "", (*RIGS, *OPERATORS[False]))]
+    return found + [_quality(verdicts, plane.plane_index, plane.container, OPERATORS[True]) for plane in planes]
+
+
+def named(aspect: Aspect) -> str:
+    """Return an aspect as it is said."""
+    return {
+        Aspect.SATURATION: "saturation or bleaching",
+        Aspect.Z_DRIFT: "z-drift",
+        Aspect.FIELD_OF_VIEW: "field-of-view match",
+        Aspect.STRESS: "animal stress",
+        Aspect.HARDWARE: "hardware",
+        Aspect.ALIGNMENT: "temporal alignment",
+    }.get(aspect, aspect.value.replace("_", " "))
+
+
+def _quality(verdicts: Sequence[Verdict], index: int | None, container: str, wanted: Sequence[Aspect]) -> Quality:
+    standing = {each.aspect: each for each in verdicts if each.plane_index == index}
+    judged = {aspect: each for aspect, each in standing.items() if each.judgement is not Judgement.NOT_JUDGED}
+    return Quality(index, container, judged, tuple(aspect for aspect in wanted if aspect not in judged))
+
+
+def _because(verdict: Verdict) -> str:
+    return f" ({verdict.figure})" if verdict.figure else ""
+
+
+def _hardware(events: Sequence[object]) -> Iterator[str]:
+    for event in events:
+        match event:
+            case DeviceFault():
+                yield f"{event.device}: {event.what}"
+            case RewardFailed():
+                yield f"reward {event.reward}: {event.why}"
+            case MicroscopeState() if event.phase is MicroscopePhase.FAILED:
+                yield f"microscope: {event.what or 'failed'}"
+            case _:
+                pass
+
+
+def _aligned(events: Sequence[object], findings: Sequence[Finding]) -> tuple[Judgement, str]:
+    """Judge the clocks and the streams on them; what was never measured is not judged."""
+    fits = [event for event in events if isinstance(event, ClockFitted)]
+    wrong = [f"{each.name}: {each.figure}" for each in findings if each.verdict is Found.FAIL]
+    if wrong:
+        return Judgement.FAIL, "; ".join(wrong)
+    if not fits:
+        return Judgement.NOT_JUDGED, "no clock was fitted"
+    settled = [fit.residual_us for fit in fits[1:]] or [fits[0].residual_us]
+    good = max(settled) <= GOOD_RESIDUAL_US
+    return Judgement.PASS if good else Judgement.FAIL, f"residual {max(settled):.0f} us at most, over {len(fits)} fits"

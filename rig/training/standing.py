@@ -1,0 +1,221 @@
+"""How a mouse stands today: its history from its logs, the stage that follows, and what it has seen.
+
+Nothing is decided on a history that can't be read, was edited, or does not follow from the decisions before it: each
+is a ``NoDecision`` with a sentence, and the mouse keeps its stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rig.lab.rows import Decided, Mouse, OverrideKind, Session, Start
+from rig.log.reader import SessionLog, read_session
+from rig.log.schema import LogError
+from rig.records.recover import recover
+from rig.training.memory import Memory
+from rig.training.projection import DayOf, ProjectionError, day_of, project, shown_in, water_of
+from rig.training.recompute import Recomputed, by_session, recompute
+from rig.training.unrecorded import find_in, unrecorded
+from stages.curriculum import Curriculum
+from stages.decisions import Decision, Placement, climb
+from stages.experience import Shown
+from stages.history import SessionFacts
+from stages.misfits import HistoryMisfit
+
+if TYPE_CHECKING:
+    from rig.lab.lab import Lab
+
+
+class NoDecision(Exception):
+    """No stage can be given to a mouse; says why, where, and what to do. It keeps the one it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a mouse before its next session."""
+
+    mouse: Mouse
+    recomputed: Recomputed
+    decisions: tuple[Decision, ...]
+    """One before its first session, one after each."""
+    seen: tuple[Shown, ...]
+    """What its sessions put before it, in order."""
+
+    @property
+    def history(self) -> tuple[SessionFacts, ...]:
+        """Its sessions, oldest first."""
+        return self.recomputed.history
+
+    @property
+    def decision(self) -> Decision:
+        """What its next session will be."""
+        return self.decisions[-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """Where logs are, and what they came to before.
+
+    Parameters
+    ----------
+    folders
+        Where this rig keeps its sessions.
+    memory
+        See ``recompute``.
+    """
+
+    folders: Collection[Path]
+    memory: Memory | None = None
+
+
+def standing(lab: Lab, mouse: Mouse, *, curriculum: Curriculum, archive: Archive) -> Standing:
+    """Return how a mouse stands, from its logs as far as they can be reached.
+
+    Raises
+    ------
+    NoDecision
+        A log differs from its row, the history does not fit, or the last decision on record does not follow from it.
+    """
+    rows = lab.session_rows(mouse.name)
+    recomputed = recompute(rows, find=find_in(archive.folders).get, memory=archive.memory)
+    if recomputed.differences:
+        raise NoDecision(f"{mouse.name} keeps its stage: " + "\n".join(recomputed.differences))
+    try:
+        decisions = climb(curriculum, recomputed.history, placements=placements(lab, mouse.name))
+    except HistoryMisfit as error:
+        raise NoDecision(f"{mouse.name} keeps its stage: {error}") from error
+    seen = tuple(shown_in(parts) for parts in by_session(rows))
+    now = Standing(mouse=mouse, recomputed=recomputed, decisions=tuple(decisions), seen=seen)
+    _refuse_other_decision(lab, now, rows)
+    return now
+
+
+def placements(lab: Lab, mouse: str) -> list[Placement]:
+    """Return what operators decided about a mouse's stage, in the order they did."""
+    return [
+        Placement(id=row.id, after=row.after_session, stage=row.stage or "", who=row.who, reason=row.why)
+        for row in lab.overrides(mouse, OverrideKind.STAGE)
+    ]
+
+
+def record_decision(lab: Lab, mouse: str, decision: Decision, *, day: str) -> Decided:
+    """Record a decision, unless it is the last one on record; return the row that stands for it."""
+    row = Decided(
+        mouse=mouse,
+        day=day,
+        after_session=decision.after,
+        stage=decision.stage,
+        from_stage=decision.from_stage,
+        move=decision.move.value,
+        sentence=decision.sentence,
+        curriculum=str(decision.curriculum),
+        decision=as_recorded(decision),
+    )
+    recorded = lab.decisions(mouse)
+    if recorded and recorded[-1].decision == row.decision:
+        return recorded[-1]
+    return lab.record(row)
+
+
+def as_recorded(decision: Decision) -> dict[str, Any]:
+    """Return all of a decision, its evidence too, as it stands in the laboratory's row."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(decision))
+    return plain
+
+
+def record_log(lab: Lab, folder: Path, *, who: str, archive: Archive, day_of_session: DayOf = day_of) -> Session:
+    """Record what a log came to, and the water that was drunk; once, however often this is done.
+
+    A log that breaks off is closed first. Whose part it is stands in the start that was recorded with the lease.
+
+    Parameters
+    ----------
+    who
+        Closes a log that breaks off.
+
+    Raises
+    ------
+    NoDecision
+        The log, or that of an earlier part, can't be made into a row; or the session still runs.
+    """
+    try:
+        log = _closed(read_session(folder), who=who)
+        parts = [*_earlier_parts(lab, log, archive=archive), log]
+        first_day = [row.day for row in lab.rows(Start, session_id=parts[0].started.session_id)]
+        row = lab.record(project(parts, day=(first_day or [day_of_session(parts[0].started.started_at)])[0]))
+    except (LogError, ProjectionError) as error:
+        raise NoDecision(str(error)) from error
+    if (water := water_of(row)) is not None:
+        lab.record(water)
+    return row
+
+
+def take_in_unrecorded(
+    lab: Lab, mouse: str, *, simulated: bool, who: str, archive: Archive, day_of_session: DayOf = day_of
+) -> list[Session]:
+    """Record the logs of a mouse that lie on this rig's disk and are not on record; return their rows.
+
+    Parameters
+    ----------
+    simulated
+        See ``unrecorded``.
+
+    Raises
+    ------
+    NoDecision
+        As ``record_log``.
+    """
+    known = {row.log_id for row in lab.session_rows(mouse)}
+    folders = unrecorded(archive.folders, mouse=mouse, simulated=simulated, known=known)
+    return [record_log(lab, folder, who=who, archive=archive, day_of_session=day_of_session) for folder in folders]
+
+
+def _closed(log: SessionLog, *, who: str) -> SessionLog:
+    """Return a log with an end: that of a session that crashed gets one."""
+    if log.ended is not None:
+        return log
+    told = recover(log, by=who)
+    after = read_session(log.folder)
+    if after.ended is None:
+        raise LogError(f"{log.folder}: {told.note or told.problem or 'has no end'}; wait until its session is over")
+    return after
+
+
+def _earlier_parts(lab: Lab, log: SessionLog, *, archive: Archive) -> list[SessionLog]:
+    """Return the logs of the session's parts before this one, in order."""
+    this = log.started.session_id
+    first = next((start.part_of for start in lab.rows(Start, session_id=this)), None)
+    if first is None:
+        return []
+    where = find_in(archive.folders)
+    earlier = []
+    for row in lab.session_rows(log.started.mouse):
+        if row.session_id == first and row.log_id != this and row.log_started_at < log.started.started_at:
+            if (folder := where.get(row.folder)) is None:
+                raise ProjectionError(
+                    f"{log.folder}: goes on with a session whose first part, {row.folder}, can't be reached; bring "
+                    f"that folder to this computer"
+                )
+            earlier.append(read_session(folder))
+    return earlier
+
+
+def _refuse_other_decision(lab: Lab, now: Standing, rows: Collection[Session]) -> None:
+    """Refuse where the last decision on record is not the one that follows, though nothing came in between."""
+    recorded = [row for row in lab.decisions(now.mouse.name) if row.after_session == now.decision.after]
+    if not recorded:
+        return
+    last, due = recorded[-1], now.decision
+    came_later = any(row.recorded_at > last.recorded_at for row in rows)
+    if came_later or last.curriculum != str(due.curriculum) or last.decision.get("placement") != due.placement:
+        return  # another curriculum, an operator's word or a row that was corrected: it is decided anew
+    if last.stage != due.stage or last.sentence != due.sentence:
+        raise NoDecision(
+            f"{now.mouse.name} keeps its stage: on {last.day} it was decided: {last.sentence}; from the same sessions "
+            f"it now follows: {due.sentence}. Find out what changed, then place the mouse (rig mouse place)"
+        )

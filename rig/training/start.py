@@ -1,0 +1,287 @@
+"""A mouse's day at a rig, from the scales to the water that is still to give.
+
+In this order: its history from its logs and the stage that follows; weight; is it this mouse; its floor; on a passive
+day its water, before the session; the rig's checks; the mouse for this rig alone; the session; what it came to; the
+next decision; the water still to give. Whatever is refused is refused with a sentence, and nothing that comes after it
+happens. What was done before (the weight, the water) stays on record, and is not asked for again that day.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from hardware.events import Verdict
+from rig.lab.errors import LaboratoryAway, StartRefused
+from rig.lab.rows import Mouse, Override, OverrideKind, Start, Water, WaterKind, Weight
+from rig.log.reader import read_session
+from rig.log.writer import EVENTS
+from rig.session.assemble import folder_name
+from rig.training.imaging import judged_by_rig, quality
+from rig.training.parties import Asked, Day, Operator, Rigged
+from rig.training.scales import drunk_ml, limits_of, weigh
+from rig.training.standing import (
+    Archive,
+    NoDecision,
+    Standing,
+    record_decision,
+    record_log,
+    standing,
+    take_in_unrecorded,
+)
+from rig.training.welfare import (
+    Limits,
+    in_percent,
+    owed_ml,
+    refuse_below_floor,
+    refuse_dry_before_passive,
+    refuse_no_drink,
+)
+from rig.training.wording import coming, goodbye
+from stages.curriculum import Curriculum
+from stages.events import EndReason
+from stages.history import SessionFacts
+from stages.parameters import Stage, StageParameters
+
+if TYPE_CHECKING:
+    from rig.lab.lab import Lab
+
+LEAST_REST_MIN = 1.0
+"""A second part of a session that crashed runs at least so long."""
+
+
+def start(
+    name: str,
+    *,
+    lab: Lab,
+    asked: Asked,
+    operator: Operator,
+    rig: Rigged,
+    curriculum: Callable[[Mouse], Curriculum],
+    archive: Archive,
+) -> Day:
+    """Take a mouse through its day.
+
+    Raises
+    ------
+    LabError
+        There is no such mouse; or it is refused: another rig has it, it had its session, the laboratory is away.
+    NoDecision
+        See ``standing``.
+    WelfareError
+        See ``welfare``.
+    """
+    mouse = lab.mouse(name)
+    _refuse_other_world(lab, name, rig)
+    for row in take_in_unrecorded(
+        lab, name, simulated=rig.simulated, who=asked.who, archive=archive, day_of_session=rig.day_of_session
+    ):
+        operator.tell(f"Found a session that was not on record, of {row.day} at {row.stage}: recorded now.")
+    now = standing(lab, mouse, curriculum=curriculum(mouse), archive=archive)
+    record_decision(lab, name, now.decision, day=asked.day)
+    crashed = _crashed_today(lab, name, asked.day) if asked.go_on else None
+    stage = rig.stage(now.decision.stage if crashed is None else crashed.stage)
+    operator.show_name(name)
+    operator.tell(coming(now, stage, crashed))
+    limits = limits_of(mouse)
+    weight_g = _weighed(lab, now, asked=asked, operator=operator, limits=limits)
+    refuse_below_floor(name, weight_g, limits, drunk_ml=drunk_ml(lab, name, asked.day))
+    if not isinstance(stage, StageParameters) or stage.passive:
+        _water_first(lab, mouse, asked=asked, operator=operator, limits=limits)
+    _refuse_unfit(rig, operator)
+    day = Day(mouse=mouse, before=now.decision)
+    _run(day, lab=lab, now=now, stage=stage, crashed=crashed, asked=asked, operator=operator, rig=rig, archive=archive)
+    try:
+        after = standing(lab, mouse, curriculum=curriculum(mouse), archive=archive)
+        day.after = after.decision
+        record_decision(lab, name, after.decision, day=asked.day)
+    except NoDecision as error:
+        day.undecided = str(error)
+    if day.session is not None and day.session.imaging:
+        operator.tell("\n".join(each.words() for each in quality(lab, day.session.session_id)))
+    had_ml = drunk_ml(lab, name, asked.day)
+    day.owed_ml = owed_ml(limits, drunk_ml=had_ml)
+    operator.tell(
+        goodbye(name, day.after, undecided=day.undecided, problem=day.problem, had_ml=had_ml, owed_ml=day.owed_ml)
+    )
+    return day
+
+
+def _refuse_other_world(lab: Lab, mouse: str, rig: Rigged) -> None:
+    """Refuse to count a model mouse's sessions among a real one's, or the other way round."""
+    here, there = ("simulated", "real") if rig.simulated else ("real", "simulated")
+    if any(row.simulated != rig.simulated for row in lab.session_rows(mouse)):
+        raise StartRefused(
+            f"{mouse} had its sessions on {there} rigs, and {rig.name} is {here}: one here would be counted among "
+            f"them; take another name for the other mouse"
+        )
+
+
+def _weighed(lab: Lab, now: Standing, *, asked: Asked, operator: Operator, limits: Limits) -> float:
+    """Return today's weight in grams; asked for unless it is on record, and nobody has weighed again."""
+    mouse = now.mouse
+    today = lab.rows(Weight, mouse=mouse.name, day=asked.day)
+    if today and asked.weight_g in (None, today[-1].weight_g):
+        operator.tell(f"Weighed today: {today[-1].weight_g:.1f} g, {in_percent(today[-1].weight_g, limits)}.")
+        return today[-1].weight_g
+    row = weigh(
+        lab,
+        mouse,
+        operator.weight_g(mouse.name) if asked.weight_g is None else asked.weight_g,
+        day=asked.day,
+        last_session_day=now.history[-1].day if now.history else None,
+        sure=lambda found: operator.is_this(mouse.name, found),
+    )
+    operator.tell(f"{row.weight_g:.1f} g, {in_percent(row.weight_g, limits)}.")
+    return row.weight_g
+
+
+def _water_first(lab: Lab, mouse: Mouse, *, asked: Asked, operator: Operator, limits: Limits) -> None:
+    """Have a mouse's water given and recorded before a passive session."""
+    rest_ml = owed_ml(limits, drunk_ml=drunk_ml(lab, mouse.name, asked.day))
+    if rest_ml:
+        operator.tell(f"{mouse.name} watches passively today: its water comes before the session, {rest_ml:.2f} mL.")
+        given_ml = operator.given_ml(mouse.name, at_least_ml=rest_ml)
+        if given_ml is not None:
+            refuse_no_drink(given_ml)
+            lab.record(Water(mouse=mouse.name, day=asked.day, kind=WaterKind.BEFORE_PASSIVE, volume_ml=given_ml))
+    refuse_dry_before_passive(mouse.name, limits, drunk_ml=drunk_ml(lab, mouse.name, asked.day))
+
+
+def _refuse_unfit(rig: Rigged, operator: Operator) -> None:
+    """Refuse a rig whose checks fail; say what else is to be looked at."""
+    failed = []
+    for finding in rig.check():
+        words = f"{finding.name}: {finding.figure}. {finding.remedy[:1].upper()}{finding.remedy[1:]}".rstrip(". ")
+        if finding.verdict is Verdict.FAIL:
+            failed.append(words)
+        elif finding.verdict is Verdict.WARN:
+            operator.tell(f"▲ {words}.")
+    if failed:
+        raise StartRefused(f"{rig.name} is not fit for a session: {'; '.join(failed)}")
+
+
+def _run(
+    day: Day,
+    *,
+    lab: Lab,
+    now: Standing,
+    stage: Stage,
+    crashed: SessionFacts | None,
+    asked: Asked,
+    operator: Operator,
+    rig: Rigged,
+    archive: Archive,
+) -> None:
+    """Have the mouse, run its session, and record what it came to, before it is let go."""
+    mouse, session_id = now.mouse, rig.new_id()
+    if crashed is not None and isinstance(stage, StageParameters):
+        rest_min = max(math.ceil((crashed.planned_min - crashed.task_min) * 60) / 60, LEAST_REST_MIN)
+        stage = stage.model_copy(update={"task_duration_min": rest_min})
+    folder = rig.data_dir / folder_name(now=rig.now(), mouse=mouse.name, stage=stage.stage, session_id=session_id)
+    plan = rig.plan(mouse, stage, folder, session_id, now.history)
+    with _held(lab, now, session_id, crashed, asked=asked, operator=operator, rig=rig):
+        day.problem = rig.run(plan)
+        if not (folder / EVENTS).exists():
+            _withdraw_start(lab, str(session_id), why=f"nothing was shown: {day.problem or 'no log was begun'}")
+            raise StartRefused(day.problem or f"{folder}: the session left no log")
+        day.session = record_log(lab, folder, who=asked.who, archive=archive, day_of_session=rig.day_of_session)
+        if day.session.imaging:
+            for verdict in judged_by_rig(read_session(folder), session_id=day.session.session_id):
+                lab.record(verdict)
+
+
+@contextmanager
+def _held(
+    lab: Lab,
+    now: Standing,
+    session_id: UUID,
+    crashed: SessionFacts | None,
+    *,
+    asked: Asked,
+    operator: Operator,
+    rig: Rigged,
+) -> Iterator[None]:
+    """Have a mouse for this rig alone; without the laboratory only by an override."""
+    mouse = now.mouse.name
+    why = asked.override_why
+    second = None
+    if why is not None and crashed is None and lab.rows(Start, mouse=mouse, day=asked.day):
+        second = Override(
+            mouse=mouse,
+            day=asked.day,
+            kind=OverrideKind.SECOND_SESSION,
+            session_id=str(session_id),
+            why=why,
+            who=asked.who,
+        )
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(
+                lab.lease(
+                    mouse,
+                    rig=rig.name,
+                    session_id=str(session_id),
+                    day=asked.day,
+                    part_of=None if crashed is None else crashed.session_id,
+                    override=second,
+                    on_trouble=lambda words: operator.tell(f"▲ {words}"),
+                )
+            )
+        except LaboratoryAway as error:
+            if why is None:
+                raise LaboratoryAway(
+                    f"{error}. Whether {mouse} has a session elsewhere can't be known now; if you know that it has "
+                    f"none, start it with --override --why REASON"
+                ) from error
+            lab.start_away(mouse, rig=rig.name, session_id=str(session_id), day=asked.day, why=why)
+            operator.tell("▲ The laboratory is away: the session runs all the same, and is recorded there later.")
+        else:
+            _refuse_news(lab, now, str(session_id), why)
+        stack.enter_context(lab.reconciling())
+        yield
+
+
+def _refuse_news(lab: Lab, now: Standing, session_id: str, why: str | None) -> None:
+    """Refuse a decision that was made before the laboratory was heard: with the mouse held, nothing more can come.
+
+    Raises
+    ------
+    StartRefused
+        Other rigs had recorded sessions of the mouse that this one did not know.
+    LaboratoryAway
+        It was there for the lease and is not any more, and nobody has overridden that.
+    """
+    mouse = now.mouse.name
+    try:
+        lab.reconcile()
+    except LaboratoryAway:
+        if why is None:
+            _withdraw_start(lab, session_id, why="the laboratory went away before it was heard")
+            raise
+    if tuple(lab.sessions(mouse)) != now.history:
+        _withdraw_start(lab, session_id, why="other rigs had recorded sessions that were not known here")
+        raise StartRefused(
+            f"another rig has recorded a session of {mouse} meanwhile: start again, its stage may change"
+        )
+
+
+def _withdraw_start(lab: Lab, session_id: str, *, why: str) -> None:
+    for row in lab.rows(Start, session_id=session_id):
+        lab.withdraw(row, why=why)
+
+
+def _crashed_today(lab: Lab, mouse: str, day: str) -> SessionFacts:
+    """Return today's session that crashed, to go on with."""
+    today = [facts for facts in lab.sessions(mouse) if facts.day == day]
+    if not today:
+        raise StartRefused(f"{mouse} had no session on {day} that could be continued; leave --continue out")
+    if today[-1].ended != EndReason.CRASHED.value:
+        raise StartRefused(
+            f"the session of {mouse} on {day} ended by itself ({today[-1].ended.replace('_', ' ')}), only one that "
+            f"crashed is continued; a second one needs --override --why REASON"
+        )
+    return today[-1]

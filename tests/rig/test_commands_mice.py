@@ -1,0 +1,288 @@
+"""The commands about mice, as an operator says them: what they print, what they refuse, and their exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from rich.console import Console
+from typer.testing import CliRunner
+
+from rig.cli import app
+from rig.laboratory import Shell
+from rig.operators import AtTerminal
+from rig.training.large import large
+from rig.training.table import COLUMNS
+from tests.rig.laboratory import MOUSE
+from tests.rig.pages import README, in_readme, pages, printed
+
+DAY = "2026-03-02"
+
+
+@pytest.fixture(autouse=True)
+def _of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This user's folders, and the place where sessions lie, are this test's own."""
+    for name in ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    monkeypatch.setenv("RIG_LAB", f"sqlite:///{tmp_path / 'laboratory.sqlite'}")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+
+
+def rig(*arguments: str, typed: str | None = None) -> Result:
+    """Say ``rig …`` in this process."""
+    return CliRunner().invoke(app, list(arguments), input=typed)
+
+
+def said(*arguments: str) -> str:
+    """What a command that succeeds prints."""
+    result = rig(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def add(name: str = "M1", *more: str) -> None:
+    said("mouse", "add", name, "--baseline-g", "25", "--sex", "F", "--born", "2025-12-01", *more)
+
+
+@pytest.mark.parametrize("group", ["mouse", "imaging", "lab", "table", "curriculum", "start", "today"])
+def test_every_group_says_what_it_is_for(group: str) -> None:
+    assert "Usage" in said(group, "--help")
+
+
+def test_a_mouse_is_taken_in_with_limits_from_its_baseline(tmp_path: Path) -> None:
+    add()
+
+    told = said("mouse", "show", "M1")
+    assert "Baseline 25.0 g, target 21.2 g, floor 20.0 g (80 % of 25.0 g); water 1.00 mL a day at least" in told
+    assert said("mouse", "list").startswith("M1  F  A/B  no decision yet")
+    assert (tmp_path / "laboratory.sqlite").is_file()
+
+
+def test_without_a_url_the_laboratory_is_a_file_of_this_users(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO())
+    shell = Shell(
+        out=console,
+        err=console,
+        sentences=nullcontext,
+        runtime_dir=lambda: tmp_path,
+        library=lambda: tmp_path,
+        data=lambda: tmp_path / "mine",
+        cache=lambda: tmp_path / "cache",
+        user=lambda: "ana",
+        host=lambda: "rig-3",
+        asks=lambda: False,
+    )
+
+    with shell.lab(None) as lab:
+        row = lab.record(MOUSE)
+
+    assert (row.who, row.host) == ("ana", "rig-3")
+    assert (tmp_path / "mine" / "laboratory.sqlite").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("mouse", "add", "M 1", "--baseline-g", "25"), "can't stand in a folder's name"),
+        (("mouse", "add", "M1", "--baseline-g", "250"), "the baseline is 250 g, and no mouse weighs that"),
+        (("mouse", "add", "M1", "--baseline-g", "25", "--floor-g", "26"), "the floor, 26 g, is not below the baseline"),
+        (("mouse", "add", "M1", "--baseline-g", "25", "--images", "A"), "no cohort; write its familiar and its novel"),
+        (("mouse", "add", "M1", "--baseline-g", "25", "--images", "A/H"), "has no cohort 'A/H'"),
+        (("mouse", "add", "M1", "--baseline-g", "25", "--curriculum", "visual_behaviour"), "visual_behavior"),
+        (("mouse", "add", "M1", "--baseline-g", "25", "--born", "yesterday"), "'yesterday' is no day"),
+        (("mouse", "show", "M1"), "there is no mouse M1; there are no mice yet"),
+        (("mouse", "weigh", "M1", "21"), "there is no mouse M1"),
+        (("start", "M1"), "there is no mouse M1"),
+        (("start", "M1", "--override"), "needs a reason: --why"),
+        (("start", "M1", "--day", DAY), "simulated time only"),
+        (("start", "M1", "--rig", "example_nidaq", "--minutes", "5"), "a mouse's session has its stage's length"),
+        (("start", "M1", "--rig", "twin", "--fast"), "runs in real time only"),
+        (("curriculum", "explain", "M1"), "there is no mouse M1"),
+        (("imaging", "show", "M1"), "there is no mouse M1"),
+        (("lab", "status", "--lab", "mysql://somewhere/else"), "sqlite:///FILE"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_sentence(arguments: Sequence[str], says: str) -> None:
+    result = rig(*arguments)
+
+    assert result.exit_code == 1
+    assert says in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.output
+
+
+def test_a_name_is_given_once_and_limits_are_changed_with_a_reason() -> None:
+    add()
+    again = rig("mouse", "add", "m1", "--baseline-g", "30")
+    assert again.exit_code == 1
+
+    told = said("mouse", "change", "M1", "--floor-g", "19", "--why", "the veterinarian agreed")
+    assert "floor 19.0 g" in told
+    assert rig("mouse", "change", "M1", "--why", "nothing").exit_code == 1
+    assert "not below the baseline" in rig("mouse", "change", "M1", "--floor-g", "26", "--why", "a slip").stderr
+
+
+@pytest.mark.parametrize("grams", ["2", "270"])
+def test_a_weight_that_no_mouse_has_is_refused(grams: str) -> None:
+    add()
+
+    result = rig("mouse", "weigh", "M1", grams)
+
+    assert result.exit_code == 1
+    assert f"that is {grams} g, and no mouse weighs that (5 to 80 g); weigh again" in result.stderr
+    assert "Weight" not in said("mouse", "show", "M1")
+
+
+def test_a_weight_off_the_trend_wants_the_name_in_large_letters_and_typed() -> None:
+    add()
+    said("mouse", "weigh", "M1", "21.5", "--day", "2026-03-01")
+
+    unasked = rig("mouse", "weigh", "M1", "18", "--day", DAY)
+    assert unasked.exit_code == 1
+    assert "16% below its last weight, 21.5 g (more than 10%): look at the cage's card" in unasked.stderr
+    assert "██████" in unasked.stdout
+    wrong = rig("mouse", "weigh", "M1", "18", "--day", DAY, "--name", "M7")
+    assert wrong.exit_code == 1
+    assert "the name M1 was not confirmed, so nothing is recorded" in wrong.stderr
+    right = said("mouse", "weigh", "M1", "18", "--day", DAY, "--name", "M1")
+    assert "18.0 g, 72 % of 25.0 g; BELOW ITS FLOOR of 20.0 g, no session." in right
+    assert "wrong weight" in said("mouse", "show", "M1")
+
+
+@pytest.mark.parametrize(("typed", "sure"), [("M1\n", True), (" M1 \n", True), ("M7\n", False), ("m1\n", False)])
+def test_somebody_at_the_terminal_types_the_name_on_the_card(typed: str, sure: bool) -> None:
+    shown = io.StringIO()
+    operator = AtTerminal(out=Console(file=shown, width=80), asks=True)
+
+    with CliRunner().isolation(input=typed):
+        assert operator.is_this("M1", ["18.0 g is 16% below its last weight, 21.5 g (more than 10%)"]) is sure
+
+    assert "▲ 18.0 g is 16% below its last weight, 21.5 g (more than 10%)." in shown.getvalue()
+    assert "██  ██  ██    ██" in shown.getvalue()
+
+
+def test_somebody_at_the_terminal_is_asked_for_weight_and_water() -> None:
+    operator = AtTerminal(out=Console(file=io.StringIO()), asks=True)
+
+    with CliRunner().isolation(input="heavy\n21.3\n1.0\n0\n"):
+        assert operator.weight_g("M1") == 21.3  # what is no number is asked for again
+        assert operator.given_ml("M1", at_least_ml=1.0) == 1.0
+        assert operator.given_ml("M1", at_least_ml=1.0) is None
+
+
+def test_what_an_option_says_is_not_asked_for() -> None:
+    operator = AtTerminal(
+        out=Console(file=io.StringIO()), asks=True, weight_given_g=20.1, water_given_ml=0.5, name_given="M1"
+    )
+
+    with CliRunner().isolation(input=""):
+        assert operator.weight_g("M1") == 20.1
+        assert operator.given_ml("M1", at_least_ml=1.0) == 0.5
+        assert operator.is_this("M1", ["a doubt"])
+
+
+def test_a_long_name_goes_on_below_where_the_terminal_ends() -> None:
+    lines = large("M457841-Sst", columns=80).split("\n")
+
+    assert max(len(line) for line in lines) <= 80
+    assert len(lines) == 11
+
+
+def test_water_is_added_up_and_what_is_owed_is_said() -> None:
+    add()
+
+    assert said("mouse", "water", "M1", "0.4", "--day", DAY) == f"M1 had 0.40 mL on {DAY}; 0.60 mL still to give.\n"
+    assert "nothing is owed" in said("mouse", "water", "M1", "0.6", "--before-passive", "--day", DAY)
+    assert rig("mouse", "water", "M1", "12", "--day", DAY).exit_code == 1
+
+
+def test_a_note_stays_with_the_mouse() -> None:
+    add()
+    said("mouse", "note", "M1", "left eye wet")
+
+    assert "left eye wet" in said("mouse", "show", "M1")
+    assert rig("mouse", "note", "M1", " ").exit_code == 1
+
+
+def test_a_placement_wants_a_stage_of_the_curriculum_and_a_reason() -> None:
+    add()
+
+    assert "nothing follows by itself where M1 is; name the stage" in rig("mouse", "place", "M1").stderr
+    assert "give the reason" in rig("mouse", "place", "M1", "TRAINING_2_gratings_flashed").stderr
+    assert "there is no stage TRAINING_9" in rig("mouse", "place", "M1", "TRAINING_9", "--why", "a slip").stderr
+    placed = said("mouse", "place", "M1", "OPHYS_1_images_A", "--why", "was trained elsewhere", "--who", "ana")
+    assert "placed at OPHYS_1_images_A by ana: was trained elsewhere" in placed
+    assert "OPHYS_1_images_A" in said("today")
+    taken_back = said("mouse", "withdraw", "M1", "placement", "--why", "it was M2")
+    assert "M1: begins at TRAINING_0_gratings_autorewards_15min: no session yet." in taken_back
+    assert "there is no placement of M1 to withdraw" in rig("mouse", "withdraw", "M1", "placement", "--why", "x").stderr
+
+
+def test_what_was_recorded_by_mistake_is_taken_back_with_a_reason() -> None:
+    add()
+    said("mouse", "weigh", "M1", "21.5", "--day", DAY)
+    said("mouse", "water", "M1", "0.4", "--day", DAY)
+    said("mouse", "water", "M1", "0.5", "--day", DAY)
+
+    assert "the water recorded" in said("mouse", "withdraw", "M1", "water", "--why", "it was spilt")
+    said("mouse", "withdraw", "M1", "weight", "--why", "it was M2 on the scales")
+
+    told = said("mouse", "show", "M1")
+    assert f"Water {DAY}: 0.40 mL" in told
+    assert "Weight" not in told
+
+
+def test_a_day_through_the_command_line(tmp_path: Path) -> None:
+    add()
+    start = ("start", "M1", "--fast", "--minutes", "1", "--seed", "1", "--day", DAY, "--no-nwb")
+
+    unweighed = rig(*start)
+    assert unweighed.exit_code == 1
+    assert "M1 was not weighed today, and nobody is here to ask; give --weight-g GRAMS" in unweighed.stderr
+    assert not (tmp_path / "sessions").exists()
+    told = said(*start, "--weight-g", "21.4")
+    second = rig(*start)
+
+    assert "Today: begins at TRAINING_0_gratings_autorewards_15min: no session yet." in told
+    assert "Ended: time" in told
+    assert "Next: moved on from TRAINING_0_gratings_autorewards_15min to TRAINING_1_gratings" in told
+    assert "still to give today" in told
+    assert second.exit_code == 1
+    assert "had a session on 2026-03-02 already" in second.stderr
+    assert "WATER" in said("today", "--day", DAY)
+    assert "GO" in said("today", "--day", "2026-03-03")
+    explained = said("curriculum", "explain", "M1")
+    assert "1 of 1 sessions recomputed from their logs." in explained
+    assert "Next: TRAINING_1_gratings" in explained
+    (row,) = csv.DictReader(io.StringIO(said("table", "sessions")))
+    assert (row["mouse_id"], row["session_type"], row["experience_level"], row["age_in_days"]) == (
+        "M1", "TRAINING_0_gratings_autorewards_15min", "Training", "91",
+    )  # fmt: skip
+    assert list(row) == list(COLUMNS)
+    assert "no imaging session" in said("imaging", "show", "M1")
+    assert "1 mice on record here" in said("lab", "status")
+    assert said("lab", "reconcile")
+    said("table", "sessions", "--out", "sessions.csv")
+    assert rig("table", "sessions", "--out", str(tmp_path / "sessions")).exit_code == 1
+    (log,) = tmp_path.glob("sessions/*/events.jsonl")
+    log.write_bytes(log.read_bytes().replace(b'"code_version":"', b'"code_version":"x'))
+    edited = rig("curriculum", "explain", "M1")
+    assert edited.exit_code == 1
+    assert "M1 keeps its stage" in edited.stderr
+
+
+def test_the_readme_shows_the_help_that_there_is() -> None:
+    assert in_readme(README.read_text(encoding="utf-8"), "rig --help") == printed("--help")
+
+
+@pytest.mark.slow
+def test_the_readme_shows_the_pages_as_they_are_printed(tmp_path: Path) -> None:
+    text = README.read_text(encoding="utf-8")
+
+    for command, page in pages(tmp_path).items():
+        assert in_readme(text, command) == page, f"{command}: run make figures"

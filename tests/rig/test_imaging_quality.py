@@ -1,0 +1,176 @@
+"""Containers, planes and their quality: what the rig judges, what the operator must, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from hardware.events import Finding
+from hardware.events import Verdict as Found
+from hardware.simulated.mice import MouseKind
+from rig.lab.errors import LabError
+from rig.lab.rows import Aspect, Container, Judge, Judgement, Override, OverrideKind, Session
+from rig.log.reader import SessionLog
+from rig.training.imaging import (
+    OPERATORS,
+    RIGS,
+    ImagingError,
+    add_container,
+    judge,
+    judged_by_rig,
+    quality,
+    set_planes,
+)
+from tests.builders import IMAGES, rig_config, run, stage
+from tests.rig.laboratory import Laboratory, laboratory
+
+SHORT = {"gray_before_s": 0.5, "gray_after_s": 0.5, "movie": None, "task_duration_min": 0.5}
+
+
+@pytest.fixture(scope="module")
+def imaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laboratory]:
+    """A laboratory whose mouse had an imaging session, and has three containers."""
+    with laboratory(
+        tmp_path_factory.mktemp("imaged"), changes=SHORT, kind=MouseKind.PERFECT, config=rig_config("simulated_imaging")
+    ) as there:
+        there.lab.record(
+            Override(mouse="M1", day=there.day, kind=OverrideKind.STAGE, stage=IMAGES, why="it was trained elsewhere")
+        )
+        there.start()
+        for name, depth_um in (("VISp_175", 175.0), ("VISp_300", 300.0), ("VISl_175", 175.0)):
+            structure = name.partition("_")[0]
+            add_container(there.lab, Container(mouse="M1", name=name, structure=structure, depth_um=depth_um))
+        yield there
+
+
+def session(there: Laboratory) -> Session:
+    return there.lab.session_rows("M1")[-1]
+
+
+def log(**changes: Any) -> SessionLog:
+    return run(stage(IMAGES), rig_config("simulated_imaging", **changes)).as_read()
+
+
+def verdicts(of: SessionLog, **given: Any) -> dict[Aspect, tuple[Judgement, str]]:
+    return {each.aspect: (each.judgement, each.figure) for each in judged_by_rig(of, **given)}
+
+
+def test_a_whole_session_passes_in_all_that_the_rig_can_judge() -> None:
+    found = judged_by_rig(log())
+
+    assert [each.aspect for each in found] == list(RIGS)
+    assert {each.judge for each in found} == {Judge.RIG}
+    assert {each.judgement for each in found} == {Judgement.PASS}
+    assert found[2].figure.startswith("residual ")
+
+
+def test_a_device_that_failed_is_a_failure_of_hardware_and_is_named() -> None:
+    judgement, figure = verdicts(log(faults={"encoder_frozen_s": 5.0}))[Aspect.HARDWARE]
+
+    assert judgement is Judgement.FAIL
+    assert "encoder" in figure
+
+
+def test_a_session_that_broke_off_is_a_failure_of_software() -> None:
+    whole = log()
+    broken = SessionLog(
+        folder=whole.folder,
+        started=whole.started,
+        entries=whole.entries[:-1],
+        lines=whole.lines[:-1],
+        flips=whole.flips,
+        damage=[],
+    )
+
+    assert verdicts(broken)[Aspect.SOFTWARE] == (Judgement.FAIL, "the session crashed")
+
+
+def test_a_stream_that_is_not_aligned_fails_and_clocks_never_fitted_are_not_judged() -> None:
+    whole = log()
+    off = Finding(name="vsync_2p", verdict=Found.FAIL, figure="12 frames missing")
+    unfitted = [entry for entry in whole.entries if type(entry.event).__name__ != "ClockFitted"]
+    blind = SessionLog(whole.folder, whole.started, unfitted, whole.lines, whole.flips, [])
+
+    assert verdicts(whole, alignment=[off])[Aspect.ALIGNMENT] == (Judgement.FAIL, "vsync_2p: 12 frames missing")
+    assert verdicts(blind)[Aspect.ALIGNMENT] == (Judgement.NOT_JUDGED, "no clock was fitted")
+
+
+def test_what_nobody_has_judged_is_open_and_never_good(imaged: Laboratory) -> None:
+    set_planes(imaged.lab, session(imaged), ["VISp_175", "visp_300"])
+    whole, *planes = quality(imaged.lab, session(imaged).session_id)
+
+    assert set(whole.verdicts) == set(RIGS)  # the rig judged at the session's end
+    assert whole.open == OPERATORS[False]
+    assert [plane.container for plane in planes] == ["VISp_175", "VISp_300"]
+    assert all(plane.open == OPERATORS[True] for plane in planes)
+    assert whole.words() == "session: to be judged: animal stress, brain health"
+
+
+def test_the_last_verdict_stands_for_each_plane_alone(imaged: Laboratory) -> None:
+    row = session(imaged)
+    set_planes(imaged.lab, row, ["VISp_175", "VISp_300"])
+    for aspect in OPERATORS[True]:
+        judge(imaged.lab, row, aspect, Judgement.PASS, index=0, figure="")
+        judge(imaged.lab, row, aspect, Judgement.PASS, index=1, figure="")
+    judge(imaged.lab, row, Aspect.Z_DRIFT, Judgement.FAIL, index=1, figure="12 um from start to end")
+    _, first, second = quality(imaged.lab, row.session_id)
+
+    assert first.words() == "plane 0, VISp_175: passed"
+    assert second.words() == "plane 1, VISp_300: FAILED, z-drift (12 um from start to end)"
+    judge(imaged.lab, row, Aspect.Z_DRIFT, Judgement.PASS, index=1, figure="2 um, measured again")
+    assert quality(imaged.lab, row.session_id)[2].words() == "plane 1, VISp_300: passed"
+
+
+@pytest.mark.parametrize(
+    ("containers", "says"),
+    [
+        ([], "1 to 8 planes, these are 0"),
+        (["VISp_175"] * 9, "1 to 8 planes, these are 9"),
+        (["VISp_175", "visp_175"], "a container is there twice"),
+        (["VISp_999"], "M1 has no container VISp_999 .it has VISl_175, VISp_175, VISp_300."),
+    ],
+)
+def test_planes_that_cannot_be_are_refused(imaged: Laboratory, containers: list[str], says: str) -> None:
+    with pytest.raises(ImagingError, match=says):
+        set_planes(imaged.lab, session(imaged), containers)
+
+
+def test_a_plane_that_was_another_container_is_refused(imaged: Laboratory) -> None:
+    set_planes(imaged.lab, session(imaged), ["VISp_175"])
+    with pytest.raises(LabError, match="correct"):
+        set_planes(imaged.lab, session(imaged), ["VISl_175"])
+
+
+@pytest.mark.parametrize(
+    ("aspect", "judgement", "index", "figure", "says"),
+    [
+        (Aspect.HARDWARE, Judgement.PASS, None, "", "the rig's to judge"),
+        (Aspect.Z_DRIFT, Judgement.PASS, None, "", "judged of each plane; say which"),
+        (Aspect.STRESS, Judgement.PASS, 0, "", "judged of the whole session"),
+        (Aspect.MOTION, Judgement.PASS, 7, "", "the session has no plane 7"),
+        (Aspect.STRESS, Judgement.FAIL, None, " ", "say why it fails"),
+    ],
+)
+def test_verdicts_that_cannot_be_are_refused(
+    imaged: Laboratory, aspect: Aspect, judgement: Judgement, index: int | None, figure: str, says: str
+) -> None:
+    set_planes(imaged.lab, session(imaged), ["VISp_175", "VISp_300"])
+    with pytest.raises(ImagingError, match=says):
+        judge(imaged.lab, session(imaged), aspect, judgement, index=index, figure=figure)
+
+
+@pytest.mark.parametrize(
+    ("name", "structure", "depth_um", "says"),
+    [
+        (" ", "VISp", 175.0, "needs a name"),
+        ("a", "", 175.0, "needs a name"),
+        ("a", "VISp", 3000.0, "3000 um is no depth"),
+    ],
+)
+def test_containers_that_cannot_be_are_refused(
+    imaged: Laboratory, name: str, structure: str, depth_um: float, says: str
+) -> None:
+    with pytest.raises(ImagingError, match=says):
+        add_container(imaged.lab, Container(mouse="M1", name=name, structure=structure, depth_um=depth_um))

@@ -1,0 +1,528 @@
+"""A mouse's day: the order of its steps, everything that refuses it, and what is left after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from hardware.events import Finding
+from hardware.events import Verdict as Found
+from hardware.simulated.mice import MouseKind
+from rig.lab.errors import LabError, LaboratoryAway, MouseHeld, SecondSession, StartRefused
+from rig.lab.lab import open_lab
+from rig.lab.rows import Override, OverrideKind, Start, Water, WaterKind, Weight
+from rig.log.lock import hold
+from rig.log.schema import LogError
+from rig.log.writer import EVENTS
+from rig.records.finish import Told
+from rig.session.assemble import SessionPlan
+from rig.session.process import run_plan
+from rig.training.standing import NoDecision
+from rig.training.welfare import WelfareError
+from stages.decisions import Move
+from tests.builders import rig_config
+from tests.postgres import Cluster
+from tests.rig.laboratory import MOUSE, Laboratory, Scripted, laboratory
+
+T0, T1, T2 = "TRAINING_0_gratings_autorewards_15min", "TRAINING_1_gratings", "TRAINING_2_gratings_flashed"
+PASSIVE = "OPHYS_2_images_A_passive"
+SHORT = {"gray_before_s": 0.5, "gray_after_s": 0.5, "movie": None, "task_duration_min": 0.5}
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Iterator[Laboratory]:
+    """A laboratory with a mouse that has no session yet."""
+    with laboratory(tmp_path, changes=SHORT, kind=MouseKind.PERFECT) as made:
+        yield made
+
+
+def later(there: Laboratory, *, days: int = 1) -> Laboratory:
+    """The same laboratory on a later day."""
+    there.n_days += days
+    return there
+
+
+def logs(there: Laboratory) -> list[Path]:
+    """The logs of all sessions, in order."""
+    return sorted(there.data_dir.glob(f"*/{EVENTS}"))
+
+
+def place(there: Laboratory, stage: str, *, why: str = "for the test", after: str | None = None) -> None:
+    """Place the mouse, as ``rig mouse place`` does."""
+    history = there.lab.sessions("M1")
+    last = after or (history[-1].session_id if history else None)
+    there.lab.record(
+        Override(mouse="M1", day=there.day, kind=OverrideKind.STAGE, stage=stage, after_session=last, why=why)
+    )
+
+
+def crashes(plan: SessionPlan) -> str:
+    """A session whose process dies: its log breaks off."""
+    run_plan(plan, runtime_dir=plan.folder.parent / "running")
+    path = plan.folder / EVENTS
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * 0.6)])
+    return "the session's process ended with code -9"
+
+
+# --- the order ------------------------------------------------------------------------------------
+
+
+def test_a_first_day_weighs_runs_records_decides_and_says_what_is_owed(there: Laboratory) -> None:
+    operator = Scripted()
+
+    day = there.start(operator=operator)
+
+    assert operator.asked == ["name shown", "weight"]
+    assert day.session is not None
+    assert day.session.stage == T0
+    assert day.after is not None
+    assert (day.after.move, day.after.stage) == (Move.ADVANCE, T1)
+    assert [row.stage for row in there.lab.decisions("M1")] == [T0, T1]
+    (water,) = there.lab.rows(Water, mouse="M1")
+    assert (water.kind, water.session_id) == (WaterKind.SESSION, day.session.log_id)
+    assert day.owed_ml == pytest.approx(1.0 - water.volume_ml, abs=0.01)
+    assert "21.5 g, 86 % of 25.0 g" in operator.heard
+    assert f"still to give today: {day.owed_ml:.2f} mL" in operator.heard
+    assert f"Next: moved on from {T0} to {T1}" in operator.heard
+    assert there.lab.leases() == []
+
+
+def test_the_next_day_runs_what_was_decided_and_recomputes_it_from_the_log(there: Laboratory) -> None:
+    there.start()
+    operator = Scripted()
+
+    day = later(there).start(operator=operator)
+
+    assert day.session is not None
+    assert day.session.stage == T1
+    assert "1 of 1 sessions recomputed from their logs" in operator.heard
+    assert "Training: this stage in 0 sessions before, omissions in 0 sessions." in operator.heard
+
+
+def test_how_new_the_images_are_is_said(there: Laboratory) -> None:
+    for n, stage in enumerate(["TRAINING_3_images_A_10uL_reward", "OPHYS_1_images_A", "OPHYS_4_images_B"]):
+        there.n_days = n
+        place(there, stage)
+        operator = Scripted()
+        there.start(operator=operator)
+        told = [
+            "Training: this stage in 0 sessions before, its images in 0 sessions, omissions in 0 sessions.",
+            "Familiar: this stage in 0 sessions before, its images in 1 session, omissions in 0 sessions.",
+            "Novel 1: this stage in 0 sessions before, its images in 0 sessions, omissions in 1 session.",
+        ]
+        assert told[n] in operator.heard
+
+
+def test_on_a_passive_day_the_water_comes_before_the_session(there: Laboratory) -> None:
+    place(there, PASSIVE)
+    operator = Scripted(gives_ml=1.0)
+    given_when_it_ran: list[float] = []
+
+    def look(plan: SessionPlan) -> None:
+        given_when_it_ran.extend(row.volume_ml for row in there.lab.rows(Water, mouse="M1", day=there.day))
+        run_plan(plan, runtime_dir=there.data_dir / "running")
+
+    there.breaks = look
+    day = there.start(operator=operator)
+
+    assert operator.asked == ["name shown", "weight", "water, at least 1.00"]
+    assert given_when_it_ran == [1.0]
+    assert [row.kind for row in there.lab.rows(Water, mouse="M1")] == [WaterKind.BEFORE_PASSIVE]
+    assert day.owed_ml == 0
+    assert "nothing is owed today" in operator.heard
+
+
+@pytest.mark.parametrize("gives_ml", [None, 0.4])
+def test_a_passive_day_without_its_water_is_refused_and_what_was_given_counts(
+    there: Laboratory, gives_ml: float | None
+) -> None:
+    place(there, PASSIVE)
+
+    with pytest.raises(WelfareError, match="M1 watches passively today and gets its water before"):
+        there.start(operator=Scripted(gives_ml=gives_ml))
+    assert logs(there) == []
+    second = Scripted(gives_ml=1.0 - (gives_ml or 0.0))
+    there.start(operator=second)
+
+    assert second.asked == ["name shown", f"water, at least {1.0 - (gives_ml or 0.0):.2f}"]  # it was weighed before
+    assert len(logs(there)) == 1
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+def edited(there: Laboratory) -> None:
+    """Somebody has made a better mouse of it."""
+    path = logs(there)[0]
+    path.write_bytes(path.read_bytes().replace(b'"outcome":"auto_rewarded"', b'"outcome":"hit"'))
+
+
+def unreadable(there: Laboratory) -> None:
+    """A disk has lost a block."""
+    path = logs(there)[0]
+    lines = path.read_bytes().split(b"\n")
+    lines[30] = b"\x00" * len(lines[30])
+    path.write_bytes(b"\n".join(lines))
+
+
+def another_stage_in_the_database(there: Laboratory) -> None:
+    """The database was corrected to what it is not."""
+    (row,) = there.lab.session_rows("M1")
+    there.lab.correct(row, why="by mistake", stage=T1)
+
+
+def another_stage_was_run(there: Laboratory) -> None:
+    """Somebody ran another stage, past the laboratory."""
+    there.n_days -= 1
+    with_another = there.plan(
+        there.lab.mouse("M1"), there.stage(T2), there.data_dir / f"{there.day}T110000Z_M1_{T2}", there.ids(), []
+    )
+    there.run(with_another)
+    there.n_days += 1
+
+
+@pytest.mark.parametrize(
+    ("prepare", "weighs_g", "error", "says"),
+    [
+        (edited, 21.5, NoDecision, rf"{EVENTS}: is not the log that was recorded on 2026-01-05 \(.*\): line \d+"),
+        (unreadable, 21.5, NoDecision, rf"{EVENTS}: is not the log that was recorded.*{EVENTS}:31: not readable"),
+        (another_stage_in_the_database, 21.5, NoDecision, f"stage {T1} in the database, stage {T0} in the log"),
+        (another_stage_was_run, 21.5, NoDecision, f"ran {T2}, but {T1} was due"),
+        (None, 2.0, WelfareError, r"that is 2 g, and no mouse weighs that \(5 to 80 g\)"),
+        (None, 270.0, WelfareError, r"that is 270 g, and no mouse weighs that \(5 to 80 g\)"),
+        (None, 19.9, WelfareError, r"M1 weighs 19\.9 g, 80 % of 25\.0 g and below its floor of 20\.0 g: no session"),
+        (None, 24.5, StartRefused, r"14% above its last weight, 21\.5 g .*name M1 was not confirmed, so nothing"),
+        (None, None, StartRefused, "nobody says what it weighs"),
+    ],
+    ids=["edited", "unreadable", "database", "other stage", "2 g", "270 g", "floor", "wrong mouse", "no weight"],
+)  # fmt: skip
+def test_a_bad_history_or_weight_is_refused_with_a_sentence_and_the_mouse_keeps_its_stage(
+    there: Laboratory,
+    prepare: Callable[[Laboratory], None] | None,
+    weighs_g: float | None,
+    error: type[Exception],
+    says: str,
+) -> None:
+    there.start()
+    later(there)
+    if prepare is not None:
+        prepare(there)
+    n_logs, decided = len(logs(there)), there.lab.decisions("M1")
+
+    with pytest.raises(error, match=says):
+        there.start(operator=Scripted(weighs_g=weighs_g))
+
+    assert len(logs(there)) == n_logs
+    assert there.lab.decisions("M1") == decided
+    assert there.lab.decisions("M1")[-1].stage == T1
+    assert there.lab.leases() == []
+
+
+def test_a_wrong_stage_is_mended_by_a_placement_with_its_reason(there: Laboratory) -> None:
+    first = there.start().session
+    later(there)
+    another_stage_was_run(there)
+    with pytest.raises(NoDecision, match="was due"):
+        there.start()
+    assert first is not None
+    place(there, T2, why="it was tried on flashes", after=first.session_id)
+
+    day = there.start()
+
+    assert day.before.stage == T2
+    assert day.session is not None
+    assert day.session.stage == T2
+    assert [facts.stage for facts in there.lab.sessions("M1")] == [T0, T2, T2]
+
+
+def test_a_weight_off_the_trend_goes_on_record_once_the_name_is_typed(there: Laboratory) -> None:
+    there.start()
+    operator = Scripted(weighs_g=24.5, types="M1")
+
+    later(there).start(operator=operator)
+
+    assert any(asked.startswith("is it M1: 24.5 g is 14% above its last weight") for asked in operator.asked)
+    assert there.lab.rows(Weight, mouse="M1")[-1].weight_g == 24.5
+    (override,) = there.lab.overrides("M1", OverrideKind.WRONG_WEIGHT)
+    assert "14% above" in override.why
+
+
+def test_a_mouse_that_was_weighed_again_is_judged_by_the_later_weight(there: Laboratory) -> None:
+    there.lab.record(Weight(mouse="M1", day="2026-01-04", weight_g=20.5))
+    there.lab.record(Weight(mouse="M1", day=there.day, weight_g=20.4))
+
+    with pytest.raises(WelfareError, match=r"M1 weighs 19\.8 g"):
+        there.start(weight_g=19.8)
+    assert [row.weight_g for row in there.lab.rows(Weight, mouse="M1")] == [20.5, 20.4, 19.8]
+    with pytest.raises(WelfareError, match=r"M1 weighs 19\.8 g"):
+        there.start(weight_g=19.8)
+    assert len(there.lab.rows(Weight, mouse="M1")) == 3  # the same one once
+
+
+def test_a_rig_whose_checks_fail_is_refused_and_the_mouse_may_still_start(there: Laboratory) -> None:
+    there.findings = [
+        Finding(name="spout", verdict=Found.WARN, figure="slow", remedy="oil it"),
+        Finding(name="valve", verdict=Found.FAIL, figure="silent", remedy="look at its wire"),
+    ]
+    operator = Scripted()
+    with pytest.raises(StartRefused, match=r"simulated is not fit for a session: valve: silent\. Look at its wire"):
+        there.start(operator=operator)
+    assert "▲ spout: slow. Oil it." in operator.heard
+    assert logs(there) == []
+
+    there.findings = []
+    assert there.start().session is not None
+
+
+def test_a_session_that_could_not_begin_leaves_the_day_free(there: Laboratory) -> None:
+    there.breaks = lambda _plan: "card: gone; plug it in"
+    with pytest.raises(StartRefused, match="card: gone; plug it in"):
+        there.start()
+    assert there.lab.rows(Start, mouse="M1") == []
+
+    there.breaks = None
+    assert there.start().session is not None
+
+
+def test_an_unknown_mouse_is_refused_by_the_nearest_name(there: Laboratory) -> None:
+    with pytest.raises(LabError, match="there is no mouse M2"):
+        there.start("M2")
+
+
+# --- second sessions and crashes -------------------------------------------------------------------
+
+
+def test_a_second_session_on_one_day_needs_an_override_with_a_reason(there: Laboratory) -> None:
+    there.start()
+    with pytest.raises(SecondSession, match="needs an override with a reason"):
+        there.start()
+    assert len(logs(there)) == 1
+
+    day = there.start(override_why="the spout had slipped")
+
+    assert day.session is not None
+    assert [facts.stage for facts in there.lab.sessions("M1")] == [T0, T1]
+    (override,) = there.lab.overrides("M1", OverrideKind.SECOND_SESSION)
+    assert (override.why, override.who) == ("the spout had slipped", "tester")
+
+
+def test_a_session_that_crashed_goes_on_as_its_second_part(there: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    closing_only(monkeypatch)
+    there.start()
+    later(there).changes = SHORT | {"task_duration_min": 6.0}
+    there.breaks = crashes
+    operator = Scripted()
+    first = there.start(operator=operator)
+    assert first.problem == "the session's process ended with code -9"
+    assert "rig start M1 --continue" in operator.heard
+    assert first.session is not None
+    assert first.session.ended == "crashed"
+
+    there.breaks = None
+    second = there.start(go_on=True)
+
+    assert second.session is not None
+    assert second.session.part_of == first.session.session_id
+    assert second.session.ended == "time"
+    assert second.session.n_contingent > first.session.n_contingent
+    assert second.session.planned_min == 6.0
+    assert second.session.task_min == pytest.approx(6.0, abs=0.3)
+    assert len(there.lab.sessions("M1")) == 2
+    assert len(there.lab.rows(Water, mouse="M1", day=there.day)) == 2
+    assert second.after is not None
+    assert second.after.after == first.session.session_id
+    with pytest.raises(StartRefused, match="ended by itself"):
+        there.start(go_on=True)
+    assert later(there).start().before.after == first.session.session_id
+
+
+def test_only_todays_crashed_session_is_gone_on_with(there: Laboratory) -> None:
+    with pytest.raises(StartRefused, match="had no session on 2026-01-05"):
+        there.start(go_on=True)
+
+
+def test_a_start_that_was_killed_is_taken_in_by_the_next_one(
+    there: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing_only(monkeypatch)
+
+    def killed(plan: SessionPlan) -> str:
+        crashes(plan)
+        raise KeyboardInterrupt  # nothing of this program runs after the session's process
+
+    there.breaks = killed
+    with pytest.raises(KeyboardInterrupt):
+        there.start()
+    assert there.lab.session_rows("M1") == []
+    there.breaks = None
+    operator = Scripted()
+
+    day = there.start(operator=operator, go_on=True)
+
+    assert f"Found a session that was not on record, of 2026-01-05 at {T0}: recorded now." in operator.heard
+    assert [row.ended for row in there.lab.session_rows("M1")] == ["crashed", "time"]
+    assert len(there.lab.sessions("M1")) == 1
+    assert day.after is not None
+
+
+def test_a_log_out_of_reach_is_said_and_its_row_is_taken(there: Laboratory, tmp_path: Path) -> None:
+    there.start()
+    later(there).start()
+    logs(there)[0].parent.rename(tmp_path / "away")
+    operator = Scripted()
+
+    later(there).start(operator=operator)
+
+    assert "1 of 2 sessions recomputed from their logs; out of reach: 2026-01-05T" in operator.heard
+
+
+def closing_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have crashed logs closed without their pictures and NWB files, which take seconds each."""
+    monkeypatch.setattr("rig.records.recover.finish", lambda _folder, **_names: Told())
+
+
+# --- without the laboratory ---------------------------------------------------------------------------
+
+
+def test_a_rig_runs_on_while_the_laboratory_is_away_if_somebody_says_so(tmp_path: Path) -> None:
+    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+    lab = open_lab(
+        nowhere, replica=tmp_path / "replica.sqlite", who="tester", host="bench", now=lambda: datetime.now(UTC)
+    )
+    with closing(lab):
+        lab.record(MOUSE)
+        there = Laboratory(lab=lab, data_dir=tmp_path / "sessions", changes=SHORT, kind=MouseKind.PERFECT)
+        with pytest.raises(LaboratoryAway, match="Whether M1 has a session elsewhere can't be known"):
+            there.start()
+        assert logs(there) == []
+        operator = Scripted()
+
+        day = there.start(operator=operator, override_why="the server is being moved, M1 is in my hand")
+
+        assert day.session is not None
+        assert day.after is not None
+        assert "the session runs all the same, and is recorded there later" in operator.heard
+        (override,) = lab.overrides("M1", OverrideKind.NO_LEASE)
+        assert override.why == "the server is being moved, M1 is in my hand"
+        assert [row.stage for row in lab.session_rows("M1")] == [T0]
+
+
+def test_a_log_that_is_still_written_is_waited_for(there: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    closing_only(monkeypatch)
+    there.breaks = crashes
+    there.start()
+    other = logs(there)[0].parent.with_name(f"{there.day}T110000Z_M1_{T1}")
+    plan = there.plan(there.lab.mouse("M1"), there.stage(T1), other, there.ids(), there.lab.sessions("M1"))
+    crashes(plan)
+    with (other / EVENTS).open("ab") as file:
+        assert hold(file.fileno())
+        with pytest.raises((NoDecision, LogError), match="wait until its session is over"):
+            later(there).start()
+
+
+def test_a_model_mouse_is_not_counted_among_a_real_ones_sessions(there: Laboratory) -> None:
+    there.start()
+    later(there).simulated = False
+
+    with pytest.raises(StartRefused, match="had its sessions on simulated rigs, and simulated is real"):
+        there.start()
+
+
+# --- several rigs on one PostgreSQL -------------------------------------------------------------------
+
+
+@pytest.fixture
+def rigs(server: Cluster, tmp_path: Path) -> Iterator[tuple[Laboratory, Laboratory]]:
+    """Two rigs of one laboratory, and a mouse."""
+    url = server.laboratory()
+    with ExitStack() as stack:
+        made = []
+        for name in ("one", "two"):
+            lab = open_lab(url, replica=tmp_path / f"{name}.sqlite", who=name, host=name, now=lambda: datetime.now(UTC))
+            stack.callback(lab.close)
+            made.append(
+                Laboratory(
+                    lab=lab,
+                    data_dir=tmp_path / name,
+                    changes=SHORT,
+                    kind=MouseKind.PERFECT,
+                    config=rig_config(rig=f"rig-{name}"),
+                    seed=len(made),
+                )
+            )
+        first, second = made
+        first.lab.record(MOUSE)
+        first.lab.reconcile()
+        second.lab.reconcile()
+        yield first, second
+
+
+def test_a_mouse_on_one_rig_is_refused_by_the_other_and_decided_there_the_next_day(
+    rigs: tuple[Laboratory, Laboratory],
+) -> None:
+    first, second = rigs
+    refused: list[str] = []
+
+    def meanwhile(plan: SessionPlan) -> None:
+        with pytest.raises(MouseHeld) as held:
+            second.start()
+        refused.append(str(held.value))
+        run_plan(plan, runtime_dir=plan.folder.parent / "running")
+
+    first.breaks = meanwhile
+    first.start()
+    assert "M1 is held by rig-one (one on one)" in refused[0]
+    first.lab.reconcile()
+    second.lab.reconcile()
+    operator = Scripted()
+
+    day = later(second).start(operator=operator)
+
+    assert day.session is not None
+    assert day.session.stage == T1
+    assert "0 of 1 sessions recomputed from their logs; out of reach: 2026-01-05T" in operator.heard
+
+
+def test_a_decision_that_was_made_before_the_laboratory_was_heard_is_refused(
+    rigs: tuple[Laboratory, Laboratory],
+) -> None:
+    first, second = rigs
+    first.start()
+    first.lab.reconcile()
+    later(second)  # which has not heard of it, and would begin with the first stage
+
+    with pytest.raises(StartRefused, match="another rig has recorded a session of M1 meanwhile: start again"):
+        second.start()
+    assert logs(second) == []
+    day = second.start()
+
+    assert day.session is not None
+    assert day.session.stage == T1
+
+
+def test_a_server_that_stops_in_mid_session_costs_nothing(rigs: tuple[Laboratory, Laboratory], server: Cluster) -> None:
+    first, second = rigs
+
+    def stops(plan: SessionPlan) -> None:
+        server.stop()
+        run_plan(plan, runtime_dir=plan.folder.parent / "running")
+
+    first.breaks = stops
+    day = first.start()
+    assert day.session is not None
+    assert day.after is not None
+    assert second.lab.session_rows("M1") == []
+
+    server.start()
+    first.lab.reconcile()
+    second.lab.reconcile()
+
+    assert [row.stage for row in second.lab.session_rows("M1")] == [T0]
+    assert [row.stage for row in second.lab.decisions("M1")] == [T0, T1]
+    assert len(second.lab.rows(Water, mouse="M1")) == 1
+    assert len(second.lab.rows(Weight, mouse="M1")) == 1
