@@ -69,6 +69,7 @@ KINDS: dict[type[msgspec.Struct], Kind] = {
     device.Finding: _X,
     device.ClockFitted: _X,
     device.MicroscopeState: _X,
+    device.MicroscopeClock: _X,
     device.CameraState: _X,
     device.LateFlip: _X,
     device.Health: _X,
@@ -116,6 +117,7 @@ AnyEvent = (
     | device.Finding
     | device.ClockFitted
     | device.MicroscopeState
+    | device.MicroscopeClock
     | device.CameraState
     | device.LateFlip
     | device.Health
