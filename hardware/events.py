@@ -60,7 +60,28 @@ class MicroscopeState(Event, frozen=True):
 
     phase: MicroscopePhase
     n_frames: int
+    """As it counts them itself: edges on its frame line, one a plane group."""
     what: str = ""
+    plane_groups: int = 1
+    rate_hz: float | None = None
+    """Frames a second of each plane, by its own measure; None where it does not say."""
+    files: list[str] = []
+    warnings: list[str] = []
+
+
+class MicroscopeClock(Event, frozen=True):
+    """How far the microscope computer's clock is from this one's, by timed exchanges of messages.
+
+    Of the last ``n`` exchanges the quickest counts. Which way took longer can't be known, so the offset is off by half
+    the round trip at most.
+    """
+
+    offset_s: float
+    """Its clock minus the host's, at ``host_s``; both count from a zero of their own."""
+    bound_s: float
+    """Half the round trip, without the time that the other side held the message."""
+    host_s: float
+    n: int
 
 
 class ImagingPhase(StrEnum):
@@ -130,6 +151,10 @@ class DeviceHealth(Event, frozen=True):
 
     device: str
     figures: dict[str, float]
+
+
+MicroscopeEvent = MicroscopeState | MicroscopeClock | Finding
+"""What a microscope has to say."""
 
 
 class ControllerFailed(Event, frozen=True):

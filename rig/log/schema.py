@@ -70,6 +70,7 @@ KINDS: dict[type[msgspec.Struct], Kind] = {
     device.ClockFitted: _X,
     device.MicroscopeState: _X,
     device.ImagingStep: _X,
+    device.MicroscopeClock: _X,
     device.CameraState: _X,
     device.LateFlip: _X,
     device.Health: _X,
@@ -118,6 +119,7 @@ AnyEvent = (
     | device.ClockFitted
     | device.MicroscopeState
     | device.ImagingStep
+    | device.MicroscopeClock
     | device.CameraState
     | device.LateFlip
     | device.Health

@@ -45,7 +45,7 @@ from hardware.simulated.mice import ModelMouse, MouseKind, Setting
 from hardware.simulated.spout import SimulatedSpout
 from hardware.simulated.valve import SimulatedValve
 from hardware.simulated.wheel import SimulatedWheel
-from rig.config.rig import FaultsConfig, NidaqCardConfig, RigConfig, SimulatedCardConfig
+from rig.config.rig import FaultsConfig, MicroscopeConfig, NidaqCardConfig, RigConfig, SimulatedCardConfig
 
 if TYPE_CHECKING:
     from hardware.simulated.twin import Twin, TwinBench
@@ -145,7 +145,7 @@ def simulated(
         card=simulated_card, calibration=calibration_of(config), paths=list(config.valve.paths), seed=seed
     )
     wheel = SimulatedWheel(card=simulated_card, seed=seed)
-    microscope = SimulatedMicroscope(card=simulated_card) if imaging else None
+    microscope = _in_process(config.microscope, simulated_card) if imaging else None
     cameras = SimulatedCameras(card=simulated_card) if imaging else None
 
     def see(host_s: float, identity: str) -> bool:
@@ -166,6 +166,12 @@ def simulated(
         microscope=microscope,
         cameras=cameras,
     )
+
+
+def _in_process(config: MicroscopeConfig | None, card: SimulatedCard) -> SimulatedMicroscope:
+    if config is None:
+        return SimulatedMicroscope(card=card)
+    return SimulatedMicroscope(card=card, plane_groups=config.plane_groups, frame_rate_hz=config.frame_rate_hz)
 
 
 def _faults(config: FaultsConfig) -> Faults:
