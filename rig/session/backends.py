@@ -184,6 +184,10 @@ def _faults(config: FaultsConfig) -> Faults:
         valve_silent_s=at(config.valve_silent_s),
         device_gone_s=at(config.device_gone_s),
         spout_stuck=config.spout_stuck,
+        photodiode_unplugged_s=at(config.photodiode_unplugged_s),
+        patch_covered_s=at(config.patch_covered_s),
+        vsync_2p_dead_s=at(config.vsync_2p_dead_s),
+        vsync_2p_and_photodiode_swapped_s=at(config.vsync_2p_and_photodiode_swapped_s),
     )
 
 
@@ -255,8 +259,12 @@ def on_card(
             edges.read()  # what was licked and pulsed until now belongs to the checks
             edges.read_frame_pulses()
             gate.open(edges)
-            if at_twin is not None:
+            if at_twin is not None and twin is not None:
                 with _bench_calls():
+                    if Line.STIM_PHOTODIODE.label in card.lines:
+                        twin.bench.photodiode(
+                            _input(card, Line.STIM_PHOTODIODE), card.frame_output, card.running_output, start_host_s
+                        )
                     at_twin.ask_for_faults(start_host_s)
 
         yield Backend(
@@ -384,9 +392,16 @@ class _AtTwin:
     def ask_for_faults(self, start_host_s: float) -> None:
         """Have the twin break what the rig's file asks for, when it asks for it."""
         card, asked = self._card, self._faults
-        lick, echo, frame, running = (
+        lick, echo, frame, running, photodiode, frames_2p = (
             _input(card, line) if line.label in card.lines else ""
-            for line in (Line.LICK_SENSOR, Line.REWARD_ECHO, Line.VSYNC_STIM, Line.STIM_RUNNING)
+            for line in (
+                Line.LICK_SENSOR,
+                Line.REWARD_ECHO,
+                Line.VSYNC_STIM,
+                Line.STIM_RUNNING,
+                Line.STIM_PHOTODIODE,
+                Line.VSYNC_2P,
+            )
         )
         for name, after_s, fields in (
             ("stuck", asked.lick_line_stuck_s, {"net": card.lick_terminal, "level": True}),
@@ -396,6 +411,10 @@ class _AtTwin:
             ("chatter", asked.lick_line_chatters_s, {"net": card.lick_terminal, "hz": CHATTER_HZ}),
             ("swapped", asked.lick_and_echo_swapped_s, {"one": lick, "other": echo}),
             ("swapped", asked.frame_and_running_swapped_s, {"one": frame, "other": running}),
+            ("stuck", asked.photodiode_unplugged_s, {"net": photodiode, "level": False}),
+            ("stuck", asked.patch_covered_s, {"net": photodiode, "level": True}),
+            ("stuck", asked.vsync_2p_dead_s, {"net": frames_2p, "level": False}),
+            ("swapped", asked.vsync_2p_and_photodiode_swapped_s, {"one": frames_2p, "other": photodiode}),
             ("overflow", asked.buffer_overflows_s, {}),
             ("late_answers", asked.answers_late_s, {"seconds": LATE_ANSWER_S}),
         ):

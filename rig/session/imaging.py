@@ -117,6 +117,7 @@ class ImagingSequence:
         self._grew_s = -math.inf  # when the last frame was seen
         self._aborted = False
         self._must_say = False  # lost by its own word: only that takes it up again
+        self._was_lost = False
 
     # --- asked by the loop --------------------------------------------------------------------------
 
@@ -245,6 +246,7 @@ class ImagingSequence:
             case ImagingPhase.STARTING:
                 if self._n_frames - self._n_before >= FIRST_FRAMES:
                     self._to(ImagingPhase.RUNNING, now_s, out, what=f"first frames {waited_s:.2f} s after the trigger")
+                    out.recovered, self._was_lost = self._was_lost, False
                 elif waited_s > limits.first_frames_s:
                     self._lose(f"{self._no_frames(limits.first_frames_s)} of the trigger", out, now_s)
             case ImagingPhase.RUNNING:
@@ -268,7 +270,7 @@ class ImagingSequence:
         fresh = self._n_frames - self._n_before >= FIRST_FRAMES and self._grew_s > self._begun_s
         if self._triggered and fresh and (not self._must_say or self._said is MicroscopePhase.ACQUIRING):
             self._to(ImagingPhase.RUNNING, now_s, out, what="frames come again")
-            out.recovered = True
+            out.recovered, self._was_lost = True, False
 
     def _judge_stopping(self, out: Happened, now_s: float, waited_s: float) -> None:
         has_stopped = self._said in (MicroscopePhase.STOPPED, MicroscopePhase.IDLE)
@@ -313,7 +315,7 @@ class ImagingSequence:
             if self.phase is ImagingPhase.STOPPING:
                 self._said = MicroscopePhase.FAILED
             return
-        self._must_say = must_say
+        self._must_say, self._was_lost = must_say, True
         self._to(ImagingPhase.LOST, now_s, out, what=what)
         out.fault = DeviceError(device=self.name, what=what, remedy=remedy)
 
@@ -347,7 +349,7 @@ class CameraSequence:
         self._records = False
         self._has_recorded = False
         self._ending = False
-        self._lost = False
+        self._lost = self._said_lost = False
         self.finished = False
         """Whether nothing more will come of it."""
 
@@ -371,7 +373,8 @@ class CameraSequence:
         """Have cameras that were lost record again."""
         out = Happened()
         if self._lost and not self._records:
-            self._lost, self._has_recorded, self._begun_s = False, False, now_s
+            self._has_recorded, self._begun_s = False, now_s
+            self._said_lost = False
             self._command(self._start, out)
         return out
 
@@ -393,7 +396,8 @@ class CameraSequence:
         for state in states:
             out.events.append(state)
             if state.recording and self._lost and not self._ending:
-                self._lost, out.recovered = False, True
+                self._lost = self._said_lost = False
+                out.recovered = True
             self._records = state.recording
             self._has_recorded = self._has_recorded or state.recording
         waited_s = now_s - self._begun_s
@@ -423,5 +427,6 @@ class CameraSequence:
             self._lose(error, out)
 
     def _lose(self, error: DeviceError, out: Happened) -> None:
-        if not self._lost and not self._ending:
-            self._lost, out.fault = True, error
+        if not self._said_lost and not self._ending:
+            self._lost = self._said_lost = True
+            out.fault = error

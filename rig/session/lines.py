@@ -171,7 +171,9 @@ class LineMonitors:
             what = f"stim_photodiode has been low for {silent_s:.1f} s: it is unplugged, or sees nothing of its patch"
             remedy = "check the photodiode's plug and supply, and that it sits on its patch"
         else:
-            what = f"stim_photodiode rises {(seen.n_rises - n_before) / passed_s:.1f} times a second: not with its patch"
+            what = (
+                f"stim_photodiode rises {(seen.n_rises - n_before) / passed_s:.1f} times a second: not with its patch"
+            )
             remedy = "check its threshold, its cable, and what else may be on its line"
         return self._photodiode.judge(faulty=is_silent or is_noisy, what=what, remedy=remedy, time_s=time_s)
 
