@@ -288,7 +288,16 @@ def assembled(
         else:
             at_twin = MouseAtTwin(plan.mouse_kind, int(streams.stream("mouse").integers(2**32)), setting)
             backend = stack.enter_context(
-                on_card(config, config.card, clock=clock, seed=card_seed, sink=watch, mouse=at_twin, twin=twin)
+                on_card(
+                    config,
+                    config.card,
+                    clock=clock,
+                    seed=card_seed,
+                    sink=watch,
+                    imaging=imaging,
+                    mouse=at_twin,
+                    twin=twin,
+                )
             )
         for device in backend.in_order:
             stack.callback(device.close)
