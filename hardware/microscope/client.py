@@ -6,6 +6,7 @@ hundred messages a second from it, whatever is sent.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -84,7 +85,8 @@ class MicroscopeClient:
             self._clock.sleep_until(self._clock.now_s() + LOOK_S)
         welcome = commander.welcome
         if not commander.connected or welcome is None:
-            what = f"nobody answers at {self._peer.endpoint} within {max(self._settings.reply_s, self._settings.lost_s):g} s"
+            within_s = max(self._settings.reply_s, self._settings.lost_s)
+            what = f"nobody answers at {self._peer.endpoint} within {within_s:g} s"
             if commander.turned_away:
                 what = f"{self._peer.endpoint} turns this rig away: {commander.turned_away}"
             raise DeviceError(
@@ -248,7 +250,7 @@ class MicroscopeClient:
             wait_s = min(wait_s, self._pace.wait_s)
         else:
             poller.register(socket, zmq.POLLIN)
-        poller.poll(min(max(wait_s, 0.0), LONGEST_POLL_S) * 1000)
+        poller.poll(math.ceil(min(max(wait_s, 0.0), LONGEST_POLL_S) * 1000))
         self._waker.clear()
 
     def _send(self, socket: zmq.Socket[bytes]) -> None:

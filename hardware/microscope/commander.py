@@ -251,7 +251,7 @@ class Commander:
         self._heard_s = now_s
         held_s = back.answered_at_s - back.received_at_s
         bound_s = (now_s - back.sent_at_s - held_s) / 2
-        if not 0 <= held_s or bound_s < 0:
+        if held_s < 0 or bound_s < 0:
             self._refusals.add("heartbeat whose times can't be")
             return
         self._stamp = (back.answered_at_s, now_s)
@@ -369,9 +369,16 @@ class Commander:
         status = self.status
         if status is None:
             return
-        told = (status.phase, status.plane_groups, status.rate_hz, status.files, status.warnings, status.session)
-        if status.phase is not Phase.ACQUIRING:
-            told = (*told, status.n_frames)
+        n_frames = None if status.phase is Phase.ACQUIRING else status.n_frames
+        told = (
+            status.phase,
+            status.plane_groups,
+            status.rate_hz,
+            status.files,
+            status.warnings,
+            status.session,
+            n_frames,
+        )
         if told == self._told and (now_s < self._tell_due_s or status.phase is not Phase.ACQUIRING):
             return
         self._told = told

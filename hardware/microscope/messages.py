@@ -172,8 +172,8 @@ ToRig = Welcome | Reply | BeatBack | Status
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 _ENCODER = msgspec.json.Encoder()
-_TO_MICROSCOPE = msgspec.json.Decoder(ToMicroscope)
-_TO_RIG = msgspec.json.Decoder(ToRig)
+_TO_MICROSCOPE: msgspec.json.Decoder[ToMicroscope] = msgspec.json.Decoder(ToMicroscope)
+_TO_RIG: msgspec.json.Decoder[ToRig] = msgspec.json.Decoder(ToRig)
 
 
 def to_bytes(message: ToMicroscope | ToRig) -> bytes:

@@ -7,6 +7,7 @@ call at a time. The instrument's methods may take their time; while one does, he
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 import threading
 import time
@@ -23,9 +24,10 @@ LOOK_EVERY_S = 0.1
 """How often the instrument is asked for its progress."""
 CLOSE_S = 5.0
 LONGEST_POLL_S = 0.5
+RENEW_S = 0.005
 
 
-class Cannot(Exception):  # noqa: N818
+class Cannot(Exception):
     """Raised by an instrument that can't do what it is asked to: why, in a sentence for the operator."""
 
 
@@ -103,6 +105,8 @@ class MicroscopeServer:
         self._pace = Pace()
         self._closing = False
         self._idle = True
+        self._keys = keys
+        self._host = host
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._gate = None if keys is None else Gate(self._context, allowed=allowed, refusals=self.refusals)
@@ -144,22 +148,8 @@ class MicroscopeServer:
     # --- the socket's thread ------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._waker.fileno(), zmq.POLLIN)
-        poller.register(self._socket, zmq.POLLIN)
-        if self._gate is not None:
-            poller.register(self._gate.socket, zmq.POLLIN)
         while not self._closing:
-            now_s = self._now_s()
-            with self._lock:
-                wait_s = min(max(self._receiver.due_s(now_s=now_s) - now_s, 0.0), LONGEST_POLL_S)
-            if self._pace.wait_s > 0:  # whoever floods waits, and with it all; no more than so many a second are read
-                poller.modify(self._socket, 0)
-                wait_s = min(wait_s, self._pace.wait_s)
-            else:
-                poller.modify(self._socket, zmq.POLLIN)
-            poller.poll(wait_s * 1000)
-            self._waker.clear()
+            self._wait()
             if self._gate is not None:
                 self._gate.serve()
             for parts in drained(self._socket, self._pace, now_s=self._now_s):
@@ -172,6 +162,33 @@ class MicroscopeServer:
             if told := self.refusals.take(time.monotonic()):
                 self._tell(f"not taken: {told}")
         self._send()
+
+    def _wait(self) -> None:
+        """Wait for a message that may be taken, for the instrument, or for what is due."""
+        poller = zmq.Poller()
+        poller.register(self._waker.fileno(), zmq.POLLIN)
+        if self._gate is not None:
+            poller.register(self._gate.socket, zmq.POLLIN)
+        now_s = self._now_s()
+        with self._lock:
+            wait_s = min(max(self._receiver.due_s(now_s=now_s) - now_s, 0.0), LONGEST_POLL_S)
+        if self._pace.wait_s > 0:  # who floods waits, and with it all others: so many a second are read and no more
+            wait_s = min(wait_s, self._pace.wait_s)
+        else:
+            poller.register(self._socket, zmq.POLLIN)
+        poller.poll(math.ceil(wait_s * 1000))
+        self._waker.clear()
+
+    def _renew_socket(self) -> None:
+        """Close the socket with all its connections, and listen anew at the same port: for simulated faults."""
+        self._socket.close(linger=0)
+        while True:
+            try:
+                self._socket, _ = bound_server(self._context, keys=self._keys, host=self._host, port=self.port)
+            except zmq.ZMQError:
+                time.sleep(RENEW_S)
+            else:
+                return
 
     def _heard(self, sender: bytes, data: bytes) -> None:
         """Take one message."""
@@ -219,7 +236,8 @@ class MicroscopeServer:
         with self._lock:
             self._receiver.ended(job, why=why, what=what, now_s=self._now_s())
         self._waker.wake()
-        self._tell(f"{job.verb.value} {job.session or job.why}: {why or what}")
+        if job.verb is not Verb.STATUS:
+            self._tell(f"{job.verb.value} {job.session or job.why}: {why or what}")
 
     def _attempt(self, job: Job) -> str | None:
         """Have the instrument do it; return why it did not."""
