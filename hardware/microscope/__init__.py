@@ -5,9 +5,9 @@ every frame, one edge for each plane group by turns.
 
 Transport
     ZeroMQ over TCP. The microscope's computer binds a ROUTER, the rig connects a DEALER. CurveZMQ with keys on both
-    sides (``rig keys``): the rig knows the microscope's public key, the microscope lists the rigs' that may command. One
-    message is one frame: a JSON object in UTF-8, at most 65,536 bytes. Its ``type`` says which; ``v`` is 1. Unknown fields
-    are passed over; a message that is missing one, or has one out of bounds, is dropped.
+    sides (``rig keys``): the rig knows the microscope's public key, the microscope lists the rigs' that may command.
+    One message is one frame: a JSON object in UTF-8, at most 65,536 bytes. Its ``type`` says which; ``v`` is 1. Unknown
+    fields are passed over; a message that is missing one, or has one out of bounds, is dropped.
 
 Rig to microscope
     hello    id, who, heartbeat_s, resumes      Who are you? ``resumes``: the epoch this rig had until now, or null.
@@ -20,8 +20,8 @@ Rig to microscope
 Microscope to rig
     welcome  id, epoch, run, now_s, name, model, serial, software, phase      Answers hello.
     reply    id, stage, what, phase, at_s       ``stage``: acknowledged as a command arrives, then done or refused as it
-             has been carried out or not, with ``what`` as a sentence; stale if its epoch is over. A hello may be refused.
-             ``id`` is the command's or hello's; of a stale beat its epoch; ? of bytes that are no message.
+             has been carried out or not, with ``what`` as a sentence; stale if its epoch is over. A hello may be
+             refused. ``id`` is the command's or hello's; of a stale beat its epoch; ? of bytes that are no message.
     beatback epoch, n, sent_at_s, received_at_s, answered_at_s                At once, to every beat.
     status   epoch, phase, session, n_frames, plane_groups, rate_hz, files, warnings, at_s
              Every half second, and before each reply that says done. ``phase``: idle, prepared, armed, acquiring,

@@ -149,7 +149,7 @@ class Commander:
     def ask(self, verb: Verb, *, session: str, recording: Recording | None, now_s: float) -> None:
         """Have a command carried out after those before it; a stop or an abort drops those."""
         if verb in OVERTAKES:
-            self._queue.clear()
+            self._queue = deque(asked for asked in self._queue if asked.verb in OVERTAKES)
             if self._flight is not None and self._flight.verb not in OVERTAKES:
                 self._flight = None
         self._queue.append(Asked(id=self._token(), verb=verb, session=session, recording=recording))

@@ -1,9 +1,9 @@
 """The microscope's side of the protocol, without IO: what is carried out, and what never.
 
 A command is carried out if all of this holds: it comes over the connection that said hello, under the epoch that this
-hello was given; its id is new; its time is not up, by this side's clock, when it arrives and when its turn comes; it fits
-the recording that is prepared and what the microscope does. Everything else is answered with a refusal, or, if it
-came before, with the answer that it had. When the rig has not been heard of for some heartbeats, or has said goodbye,
+hello was given; its id is new; its time is not up, by this side's clock, when it arrives and when its turn comes; it
+fits the recording that is prepared and what the microscope does. Everything else is answered with a refusal, or, if
+it came before, with the answer that it had. When the rig has not been heard of for some heartbeats, or has said goodbye,
 whatever it had set going is stopped.
 """
 
@@ -66,6 +66,7 @@ BECOMES = {
 NOTHING_TO_DO = {
     Verb.START: (frozenset({Phase.ACQUIRING}), "acquires already"),
     Verb.STOP: (frozenset({Phase.IDLE, Phase.STOPPED}), "nothing was running"),
+    Verb.ABORT: (frozenset({Phase.IDLE, Phase.STOPPED}), "nothing was running"),
 }
 ALWAYS = frozenset({Verb.STOP, Verb.ABORT, Verb.STATUS})
 """Carried out whatever session they name, and by whatever epoch followed."""

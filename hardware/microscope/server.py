@@ -224,6 +224,8 @@ class MicroscopeServer:
 
     def _carry_out(self, job: Job) -> None:
         what = "done"
+        if job.verb is Verb.START:
+            self._look()  # its trigger may have come by now
         with self._lock:
             why = self._receiver.refusal(job, now_s=self._now_s())
             already = None if why is not None else self._receiver.nothing_to_do(job)
