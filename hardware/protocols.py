@@ -241,7 +241,8 @@ class Microscope(Device, Protocol):
     """The 2-photon microscope. Commands only set things going; what came of them is a state.
 
     A command that was refused, or not answered in time, is a state of phase ``FAILED``, and so is a microscope that is
-    no longer heard of. Once that has been said, the command is never carried out any more.
+    no longer heard of. Once that has been said, the command is never begun any more; what had been acknowledged may
+    still be under way.
     """
 
     def prepare(self, *, session_id: str, mouse: str, stage: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -33,6 +34,13 @@ ALIGN_WIDTH_S = 0.01
 
 LickWatcher = Callable[[float, int], None]
 Train = Callable[[float, float], FloatArray]
+
+
+class LevelWatcher(Protocol):
+    """Is told of each change of a line that the rig drives."""
+
+    def __call__(self, *, level: bool, host_s: float) -> None:
+        """Take note of it."""
 
 
 class SimulatedCard:
@@ -94,6 +102,8 @@ class SimulatedCard:
         self._flushed_host_s = -math.inf
         self._state = Line.VSYNC_STIM.mask
         self._levels: dict[Line, bool] = {}
+        self._known_until: list[Callable[[], float]] = []
+        self._level_watchers: dict[Line, LevelWatcher] = {}
         self._echoes: deque[FramePulses] = deque()
         self._running = False
         self._next_align_s = math.inf
@@ -150,10 +160,20 @@ class SimulatedCard:
         if self._levels.get(line, False) != level:
             self._levels[line] = level
             self.toggle(line, host_s=host_s)
+            if (watcher := self._level_watchers.get(line)) is not None:
+                watcher(level=level, host_s=host_s)
 
     def add_train(self, line: Line, train: Train, *, width_s: float) -> None:
         """Give pulses on a line: ``train(after_s, until_s)`` returns the rises in that stretch."""
         self._trains[line] = (train, width_s)
+
+    def hold_back(self, known_until_s: Callable[[], float]) -> None:
+        """Hand over no edges from after a host time before which all pulses of a train are known."""
+        self._known_until.append(known_until_s)
+
+    def on_level(self, line: Line, watcher: LevelWatcher) -> None:
+        """Have ``watcher`` told when the rig drives a line to another level."""
+        self._level_watchers[line] = watcher
 
     def require(self) -> None:
         """Raise if the card has been unplugged."""
@@ -212,6 +232,8 @@ class SimulatedCard:
     def flush(self) -> None:
         """See ``EdgeSource.flush``."""
         now_s = min(self.clock.now_s() - self._gather_lag_s, self._quiet_until_s)
+        for known_until in self._known_until:
+            now_s = min(now_s, known_until())
         if now_s < self._flushed_host_s:
             return
         self._add_trains(now_s)

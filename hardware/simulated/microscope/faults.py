@@ -27,7 +27,9 @@ class MicroscopeFault(StrEnum):
     WRONG_RATE = "wrong_rate"
     """Frames come a tenth slower than was asked for."""
     STALE_START = "stale_start"
-    """The connection breaks as the start is under way; what was sent arrives after the rig has connected anew."""
+    """The connection breaks as the start is under way; what was sent arrives after the rig has connected anew.
+
+    With the steps ``prepare``, ``arm`` and ``stop`` it is that command."""
 
 
 class MicroscopeStep(StrEnum):
