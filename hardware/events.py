@@ -84,11 +84,36 @@ class MicroscopeClock(Event, frozen=True):
     n: int
 
 
+class ImagingPhase(StrEnum):
+    """Where a session stands with its microscope."""
+
+    IDLE = "idle"
+    PREPARING = "preparing"
+    ARMING = "arming"
+    STARTING = "starting"
+    """The trigger has been given; the first frames are waited for."""
+    RUNNING = "running"
+    """Frames have been seen."""
+    LOST = "lost"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+
+
+class ImagingStep(Event, frozen=True):
+    """The session has come to another phase with its microscope, ``n_frames`` having been seen on the 2-photon line."""
+
+    phase: ImagingPhase
+    n_frames: int
+    what: str = ""
+
+
 class CameraState(Event, frozen=True):
-    """The cameras say whether they record, and into which file."""
+    """The cameras say whether they record, into which files, and how many exposures each has made."""
 
     recording: bool
     what: str = ""
+    files: list[str] = []
+    n_exposures: list[int] = []
 
 
 class LateFlip(Event, frozen=True):

@@ -368,6 +368,10 @@ class FaultsConfig(_Strict):
     valve_silent_s: float | None = Field(default=None, ge=0)
     device_gone_s: float | None = Field(default=None, ge=0)
     spout_stuck: bool = False
+    photodiode_unplugged_s: float | None = Field(default=None, ge=0, description="its line goes low and stays")
+    patch_covered_s: float | None = Field(default=None, ge=0, description="by something bright: its line stays high")
+    vsync_2p_dead_s: float | None = Field(default=None, ge=0, description="the 2-photon line goes low and stays")
+    vsync_2p_and_photodiode_swapped_s: float | None = Field(default=None, ge=0)
     lick_line_chatters_s: float | None = Field(default=None, ge=0, description="twin only")
     lick_and_echo_swapped_s: float | None = Field(default=None, ge=0, description="twin only")
     frame_and_running_swapped_s: float | None = Field(default=None, ge=0, description="twin only")
@@ -459,6 +463,14 @@ class RigConfig(_Strict):
         if problems:
             raise Contradictions(problems)
         return self
+
+    @property
+    def has_photodiode(self) -> bool:
+        """Whether a photodiode looks at the screen's patch; a simulated one does on a twin whatever the screen is."""
+        if isinstance(self.card, SimulatedCardConfig):
+            return True
+        shows_patch = self.card.twin is not None or getattr(self.screen, "patch", None) is not None
+        return Line.STIM_PHOTODIODE.label in self.card.lines and shows_patch
 
     @property
     def simulated(self) -> bool:

@@ -69,6 +69,7 @@ KINDS: dict[type[msgspec.Struct], Kind] = {
     device.Finding: _X,
     device.ClockFitted: _X,
     device.MicroscopeState: _X,
+    device.ImagingStep: _X,
     device.MicroscopeClock: _X,
     device.CameraState: _X,
     device.LateFlip: _X,
@@ -117,6 +118,7 @@ AnyEvent = (
     | device.Finding
     | device.ClockFitted
     | device.MicroscopeState
+    | device.ImagingStep
     | device.MicroscopeClock
     | device.CameraState
     | device.LateFlip

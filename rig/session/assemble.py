@@ -35,14 +35,18 @@ from hardware.simulated.mice import (
 )
 from rig.config.load import ConfigError, Problem
 from rig.config.pictures import StagePictures, pictures_of
-from rig.config.rig import PsychopyScreenConfig, RigConfig, SimulatedCardConfig
+from rig.config.rig import PsychopyScreenConfig, RigConfig, SimulatedCardConfig, SimulatedMicroscopeConfig
 from rig.log.schema import SCHEMA_VERSION, to_plain
 from rig.log.writer import Log
 from rig.session.backends import Backend, MouseAtTwin, calibration_of, on_card, simulated
 from rig.session.control import NoCommands
 from rig.session.devices import Devices
 from rig.session.escape import WithEscape
+from rig.session.imaging import CameraSequence, ImagingLimits, ImagingSequence
+from rig.session.lines import LineWatch
 from rig.session.loop import Loop, Observer
+from rig.session.microscopes import is_in_process, with_microscope
+from rig.session.recorders import Recorders
 from stages.checks import screen_problems
 from stages.events import SessionStarted
 from stages.parameters import Stage, StageParameters
@@ -51,7 +55,7 @@ from stages.task import Task, stimuli_of
 from stimuli.frames import Frames, PictureSource
 from stimuli.headless import Behaviour, PacedScreen, RefreshTrain, VirtualScreen
 from stimuli.headless import Observer as Eyes
-from stimuli.patch import Patch
+from stimuli.patch import PATCH_FLIPS, Patch
 from stimuli.psychopy_screen import PsychopyScreen
 from stimuli.screen import Screen
 from stimuli.spec import Gabor, Gray, NaturalMovie, Stimulus, StimulusError, identity
@@ -66,6 +70,8 @@ SCREEN_GOOD_DAYS = 92
 """A monitor ages slower than a valve: its gamma and luminance are measured anew every quarter."""
 LEAD_S = 0.25
 """The simulated monitor's first refresh comes this long after it was made, in real time."""
+LINK_S = 0.5
+"""A command over a link that is not answered in time is said by the link itself; the session waits a little longer."""
 VERSIONS_OF = ("numpy", "msgspec", "pydantic", "pyzmq", "pyyaml", "psychopy", "nidaqmx", "pyserial")
 
 
@@ -102,6 +108,9 @@ class SessionPlan:
                 f"{self.rig.rig} shows a window, which runs in real time only; leave it out, or take --screen headless"
             )
             raise ConfigError([Problem("--fast", 0, "", what)])
+        if self.fast and self.rig.microscope is not None and not is_in_process(self.rig.microscope):
+            what = f"{self.rig.rig} has a microscope of kind {self.rig.microscope.kind}, which runs in real time only; "
+            raise ConfigError([Problem("--fast", 0, "", f"{what}leave it out, or take one of kind simulated")])
         if self.fast and not isinstance(self.rig.card, SimulatedCardConfig):
             what = f"{self.rig.rig} has a card of kind {self.rig.card.kind}, which runs in real time only; "
             raise ConfigError([Problem("--fast", 0, "", f"{what}leave it out, or take a simulated rig")])
@@ -144,6 +153,14 @@ def refuse_misfits(stage: Stage, config: RigConfig) -> None:
                     calibration.open_time_s(volume_ul)
             except DeviceError as error:
                 problems.append(Problem(where, 0, field, f"{error.what}; {error.remedy}"))
+    if stage.imaging and config.imaging and (config.microscope is not None and config.microscope.kind != "simulated"):
+        start_s = imaging_limits(config).start_s
+        if stage.gray_before_s < start_s:
+            what = (
+                f"{stage.gray_before_s:g} s of gray may be over before the microscope is known to give frames, "
+                f"which may take {start_s:g} s; lengthen it, or shorten the microscope's reply_s and first_frames_s"
+            )
+            problems.append(Problem(where, 0, "gray_before_s", what))
     if problems:
         raise ConfigError(problems)
 
@@ -200,6 +217,7 @@ def assembled(
         valve_range_ul=(config.valve.volume_min_ul, config.valve.volume_max_ul),
     )
     streams = RandomStreams(plan.seed)
+    watch = LineWatch(log.edges)
     clock: Clock = VirtualClock() if plan.fast else HostClock()
     card_seed = int(streams.stream("card").integers(2**32))
     setting = _setting(plan.stage)
@@ -267,15 +285,17 @@ def assembled(
                 mouse=model,
                 start_host_s=shown.start_host_s,
                 seed=card_seed,
-                sink=log.edges,
+                sink=watch,
                 imaging=imaging,
                 fast=plan.fast,
             )
         else:
             at_twin = MouseAtTwin(plan.mouse_kind, int(streams.stream("mouse").integers(2**32)), setting)
             backend = stack.enter_context(
-                on_card(config, config.card, clock=clock, seed=card_seed, sink=log.edges, mouse=at_twin, twin=twin)
+                on_card(config, config.card, clock=clock, seed=card_seed, sink=watch, mouse=at_twin, twin=twin)
             )
+        if imaging:
+            backend = stack.enter_context(with_microscope(backend, config, clock=clock))
         for device in backend.in_order:
             stack.callback(device.close)
             preface.append(_identified(device.open()))
@@ -292,10 +312,8 @@ def assembled(
         preface.append(calibration_age(config, now().date()))
         preface += screen_calibration(config, now().date())
         _refuse_failed(preface)
-        if backend.microscope is not None:
-            backend.microscope.prepare(session_id=str(plan.session_id), mouse=plan.mouse, stage=plan.stage.stage)
-            backend.microscope.arm()
         backend.begin(shown.start_host_s)
+        watch.begin(backend.lines_before())
         yield Loop(
             task=task,
             devices=Devices(
@@ -309,6 +327,7 @@ def assembled(
                 microscope=backend.microscope,
                 cameras=backend.cameras,
             ),
+            recorders=recorders_of(plan, backend, watch),
             clock=clock,
             log=log,
             started=started,
@@ -318,6 +337,43 @@ def assembled(
             stepping=stepping,
             on_step=on_step,
         )
+
+
+def recorders_of(plan: SessionPlan, backend: Backend, watch: LineWatch) -> Recorders:
+    """Return what records beside a session, and what its lines are to show."""
+    config = plan.rig
+    limits = imaging_limits(config)
+    microscope, cameras = backend.microscope, backend.cameras
+    optics = config.microscope or SimulatedMicroscopeConfig(kind="simulated")
+    session_id = str(plan.session_id)
+    return Recorders(
+        watch=watch,
+        microscope=None
+        if microscope is None
+        else ImagingSequence(
+            microscope=microscope,
+            sync=backend.sync,
+            session_id=session_id,
+            mouse=plan.mouse,
+            stage=plan.stage.stage,
+            limits=limits,
+        ),
+        cameras=None if cameras is None else CameraSequence(cameras=cameras, session_id=session_id, limits=limits),
+        frames_hz=optics.frame_rate_hz * optics.plane_groups,
+        photodiode=config.has_photodiode,
+        patch_s=PATCH_FLIPS / config.screen.refresh_hz,
+    )
+
+
+def imaging_limits(config: RigConfig) -> ImagingLimits:
+    """Return how long a rig's microscope and cameras may take for what."""
+    microscope = config.microscope
+    if microscope is None:
+        return ImagingLimits()
+    if isinstance(microscope, SimulatedMicroscopeConfig):
+        return ImagingLimits(first_frames_s=microscope.first_frames_s)
+    reply_s = microscope.reply_s + LINK_S  # the link itself says first what was not answered
+    return ImagingLimits(reply_s=reply_s, first_frames_s=microscope.first_frames_s, stop_s=reply_s)
 
 
 def session_started(

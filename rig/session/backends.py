@@ -12,8 +12,9 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from hardware.arrays import AnyArray, IntArray
@@ -42,10 +43,19 @@ from hardware.simulated.card import SimulatedCard
 from hardware.simulated.faults import Faults
 from hardware.simulated.imaging import SimulatedCameras, SimulatedMicroscope
 from hardware.simulated.mice import ModelMouse, MouseKind, Setting
+from hardware.simulated.microscope.process import SimulatedMicroscopeProcess
+from hardware.simulated.microscope.wires import AtTwin, OnSimulatedCard
 from hardware.simulated.spout import SimulatedSpout
 from hardware.simulated.valve import SimulatedValve
 from hardware.simulated.wheel import SimulatedWheel
-from rig.config.rig import FaultsConfig, MicroscopeConfig, NidaqCardConfig, RigConfig, SimulatedCardConfig
+from rig.config.rig import (
+    FaultsConfig,
+    MicroscopeConfig,
+    NidaqCardConfig,
+    RigConfig,
+    SimulatedCardConfig,
+    SimulatedMicroscopeConfig,
+)
 
 if TYPE_CHECKING:
     from hardware.simulated.twin import Twin, TwinBench
@@ -80,6 +90,8 @@ class Backend:
     """The state of all lines before the session's first edge, where there is a card that can tell."""
     begin: Callable[[float], None] = lambda _start_host_s: None
     """Take note that all is open and checked, and when the first flip will be."""
+    wire_microscope: Callable[[SimulatedMicroscopeProcess], AbstractContextManager[object]] | None = None
+    """Lead a simulated microscope's frame pulses to the card's lines, and the trigger to it."""
     microscope: Microscope | None = None
     cameras: Cameras | None = None
 
@@ -145,7 +157,8 @@ def simulated(
         card=simulated_card, calibration=calibration_of(config), paths=list(config.valve.paths), seed=seed
     )
     wheel = SimulatedWheel(card=simulated_card, seed=seed)
-    microscope = _in_process(config.microscope, simulated_card) if imaging else None
+    within = config.microscope is None or isinstance(config.microscope, SimulatedMicroscopeConfig)
+    microscope = _in_process(config.microscope, simulated_card) if imaging and within else None
     cameras = SimulatedCameras(card=simulated_card) if imaging else None
 
     def see(host_s: float, identity: str) -> bool:
@@ -163,6 +176,7 @@ def simulated(
         spout=spout,
         in_order=in_order,
         see=see,
+        wire_microscope=lambda process: nullcontext(OnSimulatedCard(process, simulated_card)),
         microscope=microscope,
         cameras=cameras,
     )
@@ -184,6 +198,10 @@ def _faults(config: FaultsConfig) -> Faults:
         valve_silent_s=at(config.valve_silent_s),
         device_gone_s=at(config.device_gone_s),
         spout_stuck=config.spout_stuck,
+        photodiode_unplugged_s=at(config.photodiode_unplugged_s),
+        patch_covered_s=at(config.patch_covered_s),
+        vsync_2p_dead_s=at(config.vsync_2p_dead_s),
+        vsync_2p_and_photodiode_swapped_s=at(config.vsync_2p_and_photodiode_swapped_s),
     )
 
 
@@ -255,8 +273,12 @@ def on_card(
             edges.read()  # what was licked and pulsed until now belongs to the checks
             edges.read_frame_pulses()
             gate.open(edges)
-            if at_twin is not None:
+            if at_twin is not None and twin is not None:
                 with _bench_calls():
+                    if Line.STIM_PHOTODIODE.label in card.lines:
+                        twin.bench.photodiode(
+                            _input(card, Line.STIM_PHOTODIODE), card.frame_output, card.running_output, start_host_s
+                        )
                     at_twin.ask_for_faults(start_host_s)
 
         yield Backend(
@@ -269,6 +291,7 @@ def on_card(
             echo_is_high=lambda: bool(edges.state & Line.REWARD_ECHO.mask),
             see=at_twin.see if at_twin is not None else lambda _host_s, _identity: False,
             begin=begin,
+            wire_microscope=None if twin is None else partial(_at_twin, twin.bench, card),
             lines_before=lambda: gate.lines_before,
         )
 
@@ -346,6 +369,19 @@ def _wire(bench: TwinBench, card: NidaqCardConfig) -> None:
             bench.wire(output, _input(card, line))
 
 
+def _at_twin(bench: TwinBench, card: NidaqCardConfig, process: SimulatedMicroscopeProcess) -> AtTwin:
+    """Lead a simulated microscope to a twin's lines."""
+    from hardware.simulated.twin import BenchError  # noqa: PLC0415 - needs grpc, which no other rig does
+
+    return AtTwin(
+        process,
+        bench,
+        frame_line=_input(card, Line.VSYNC_2P),
+        trigger_output=card.acquire_output,
+        gone=BenchError,
+    )
+
+
 def _input(card: NidaqCardConfig, line: Line) -> str:
     return f"port0/line{card.lines[line.label]}"
 
@@ -384,9 +420,16 @@ class _AtTwin:
     def ask_for_faults(self, start_host_s: float) -> None:
         """Have the twin break what the rig's file asks for, when it asks for it."""
         card, asked = self._card, self._faults
-        lick, echo, frame, running = (
+        lick, echo, frame, running, photodiode, frames_2p = (
             _input(card, line) if line.label in card.lines else ""
-            for line in (Line.LICK_SENSOR, Line.REWARD_ECHO, Line.VSYNC_STIM, Line.STIM_RUNNING)
+            for line in (
+                Line.LICK_SENSOR,
+                Line.REWARD_ECHO,
+                Line.VSYNC_STIM,
+                Line.STIM_RUNNING,
+                Line.STIM_PHOTODIODE,
+                Line.VSYNC_2P,
+            )
         )
         for name, after_s, fields in (
             ("stuck", asked.lick_line_stuck_s, {"net": card.lick_terminal, "level": True}),
@@ -396,6 +439,10 @@ class _AtTwin:
             ("chatter", asked.lick_line_chatters_s, {"net": card.lick_terminal, "hz": CHATTER_HZ}),
             ("swapped", asked.lick_and_echo_swapped_s, {"one": lick, "other": echo}),
             ("swapped", asked.frame_and_running_swapped_s, {"one": frame, "other": running}),
+            ("stuck", asked.photodiode_unplugged_s, {"net": photodiode, "level": False}),
+            ("stuck", asked.patch_covered_s, {"net": photodiode, "level": True}),
+            ("stuck", asked.vsync_2p_dead_s, {"net": frames_2p, "level": False}),
+            ("swapped", asked.vsync_2p_and_photodiode_swapped_s, {"one": frames_2p, "other": photodiode}),
             ("overflow", asked.buffer_overflows_s, {}),
             ("late_answers", asked.answers_late_s, {"seconds": LATE_ANSWER_S}),
         ):

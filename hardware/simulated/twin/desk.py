@@ -19,9 +19,11 @@ from hardware.simulated.twin.analog import Piecewise
 from hardware.simulated.twin.bench import BENCH_SERVICE
 from hardware.simulated.twin.model import Card, ticks_in
 from hardware.simulated.twin.mouse import MouseAtCard, WheelSignal, WheelSupply
+from hardware.simulated.twin.photodiode import PhotodiodeAtCard
 from hardware.simulated.twin.servicer import Servicer
 
 FASTEST_CHATTER_HZ = 10_000.0
+PHOTODIODE_KEY = 5
 SLACK_TICKS = 100
 """An edge for right now may be asked for this late, since calls that change lines take a tick each."""
 
@@ -34,6 +36,7 @@ class Desk:
         self._seed = seed
         self._mouse: MouseAtCard | None = None
         self._wheel: str | None = None
+        self._photodiode: PhotodiodeAtCard | None = None
         self._n_leases = 0
         self._operations: dict[str, Callable[..., Any]] = {
             "stepped": lambda: servicer.stepped,
@@ -49,6 +52,7 @@ class Desk:
             "analog": self._analog,
             "n_tasks": lambda: len(servicer.tasks),
             "mouse": self._put_mouse,
+            "photodiode": self._put_photodiode,
             "see": self._see,
             "spout": self._spout,
             "mouse_truth": self._mouse_truth,
@@ -191,6 +195,14 @@ class Desk:
             card.analog.connect(wheel[0], signal, from_ticks=card.now)
             card.analog.connect(wheel[1], WheelSupply(rng=of_supply), from_ticks=card.now)
 
+    def _put_photodiode(self, line: str, frame: str, running: str, start_host_s: float) -> None:
+        if self._photodiode is not None:
+            self._photodiode.take_away()
+        rng = np.random.default_rng([self._seed, PHOTODIODE_KEY])
+        self._photodiode = PhotodiodeAtCard(
+            card=self._card, rng=rng, pin=line, frame=frame, running=running, start_host_s=start_host_s
+        )
+
     def _at_card(self) -> MouseAtCard:
         if self._mouse is None:
             raise ValueError("there is no mouse")
@@ -289,7 +301,7 @@ class Desk:
         for task in servicer.tasks.values():
             task.aborted = True
         servicer.tasks.clear()
-        self._mouse = self._wheel = None
+        self._mouse = self._wheel = self._photodiode = None
         card = Card(device=old.device, clock=old.clock)
         card.advance(old.now)
         servicer.card = card
