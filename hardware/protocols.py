@@ -301,3 +301,6 @@ class CommandSource(Protocol):
 
     def next_due_s(self) -> float:
         """Return the host time before which no request can come: -infinity if nobody knows."""
+
+    def found(self) -> Sequence[Finding]:
+        """Return what was not taken, such as requests of strangers; something once a second at most."""

@@ -20,14 +20,16 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
-from platformdirs import user_data_path, user_state_path
+from platformdirs import user_config_path, user_data_path, user_state_path
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hardware.events import Finding, Verdict
+from hardware.links.keys import KeyFileError
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
+from rig.commands_microscope import key_commands, microscope_commands
 from rig.commands_records import add_recover, export_commands, import_commands
 from rig.config.files import image_names, load_any, load_rig, load_stage, shipped
 from rig.config.load import ConfigError, Problem, nearest
@@ -340,6 +342,11 @@ def _which(mouse: str | None) -> Running:
 
 def _runtime_dir() -> Path:
     return user_state_path("open-vision-rig") / "running"
+
+
+def _keys() -> Path:
+    """Return where ``rig keys`` keeps this user's."""
+    return user_config_path("open-vision-rig") / "keys"
 
 
 def _library() -> Path:
@@ -699,6 +706,7 @@ def _sentences() -> Iterator[None]:
         DeviceError,
         ControlError,
         StimulusError,
+        KeyFileError,
     ) as error:
         err.print(str(error), markup=False)
         raise typer.Exit(1) from error
@@ -717,4 +725,6 @@ def _running_ids() -> set[str]:
 
 app.add_typer(export_commands(out=out, sentences=_sentences, running=_running_ids, library=_library), name="export")
 app.add_typer(import_commands(out=out, sentences=_sentences), name="import")
+app.add_typer(key_commands(out=out, sentences=_sentences, folder=_keys), name="keys")
+app.add_typer(microscope_commands(out=out, sentences=_sentences, folder=_keys), name="microscope")
 add_recover(app, out=out, sentences=_sentences, running=_running_ids)

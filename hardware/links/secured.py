@@ -8,7 +8,9 @@ many messages may be taken now: what is beyond it stays with the sender, whose s
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -48,11 +50,13 @@ class Refusals:
         self.n: dict[str, int] = {}
         self._untold: dict[str, int] = {}
         self._next_s = 0.0
+        self._lock = threading.Lock()
 
     def add(self, kind: str, n: int = 1) -> None:
         """Count one."""
-        self.n[kind] = self.n.get(kind, 0) + n
-        self._untold[kind] = self._untold.get(kind, 0) + n
+        with self._lock:
+            self.n[kind] = self.n.get(kind, 0) + n
+            self._untold[kind] = self._untold.get(kind, 0) + n
 
     @property
     def total(self) -> int:
@@ -61,10 +65,11 @@ class Refusals:
 
     def take(self, now_s: float) -> str:
         """Return what has been refused since it was last told; nothing, if that was less than a second ago."""
-        if not self._untold or now_s < self._next_s:
-            return ""
-        self._next_s = now_s + TELL_EVERY_S
-        untold, self._untold = self._untold, {}
+        with self._lock:
+            if not self._untold or now_s < self._next_s:
+                return ""
+            self._next_s = now_s + TELL_EVERY_S
+            untold, self._untold = self._untold, {}
         return ", ".join(f"{n} × {kind}" for kind, n in untold.items())
 
 
@@ -209,6 +214,23 @@ class Waker:
         """Close both ends."""
         self._read.close()
         self._write.close()
+
+
+def wait_for(source: zmq.Socket[bytes], *, gate: Gate | None, waker: Waker, pace: Pace, longest_s: float) -> None:
+    """Wait until a message may be taken, a key asks to come in, or another thread wakes this one.
+
+    Who floods a socket waits, and with it whoever else speaks to it: so many messages a second are read, and no more.
+    """
+    poller = zmq.Poller()
+    poller.register(waker.fileno(), zmq.POLLIN)
+    if gate is not None:
+        poller.register(gate.socket, zmq.POLLIN)
+    if pace.wait_s > 0:
+        longest_s = min(longest_s, pace.wait_s)
+    else:
+        poller.register(source, zmq.POLLIN)
+    poller.poll(math.ceil(max(longest_s, 0.0) * 1000))
+    waker.clear()
 
 
 def drained(source: zmq.Socket[bytes], pace: Pace, *, now_s: Callable[[], float]) -> Iterable[list[bytes]]:

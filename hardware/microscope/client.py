@@ -6,7 +6,6 @@ hundred messages a second from it, whatever is sent.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ import zmq
 
 from hardware.clock import Clock
 from hardware.events import Finding, MicroscopeEvent, MicroscopePhase, Verdict
-from hardware.links.secured import Keys, Pace, Refusals, Waker, connected_client, drained
+from hardware.links.secured import Keys, Pace, Refusals, Waker, connected_client, drained, wait_for
 from hardware.microscope.commander import Commander, LinkSettings
 from hardware.microscope.messages import Recording, Verb
 from hardware.microscope.server import new_token
@@ -238,20 +237,10 @@ class MicroscopeClient:
                 self._send(socket)
                 socket.close(linger=100)
                 return
-            self._wait(socket, commander.due_s() - now_s)
+            wait_s = min(commander.due_s() - now_s, LONGEST_POLL_S)
+            wait_for(socket, gate=None, waker=self._waker, pace=self._pace, longest_s=wait_s)
             for parts in drained(socket, self._pace, now_s=clock.now_s):
                 commander.take(parts[-1], now_s=clock.now_s())
-
-    def _wait(self, socket: zmq.Socket[bytes], wait_s: float) -> None:
-        """Wait for a message that may be taken, for the loop, or for what is due."""
-        poller = zmq.Poller()
-        poller.register(self._waker.fileno(), zmq.POLLIN)
-        if self._pace.wait_s > 0:
-            wait_s = min(wait_s, self._pace.wait_s)
-        else:
-            poller.register(socket, zmq.POLLIN)
-        poller.poll(math.ceil(min(max(wait_s, 0.0), LONGEST_POLL_S) * 1000))
-        self._waker.clear()
 
     def _send(self, socket: zmq.Socket[bytes]) -> None:
         """Send what there is; what can't go out now is dropped, since commands are sent again and the rest is stale."""

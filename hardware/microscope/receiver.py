@@ -2,8 +2,8 @@
 
 A command is carried out if all of this holds: it comes over the connection that said hello, under the epoch that this
 hello was given; its id is new; its time is not up, by this side's clock, when it arrives and when its turn comes; it
-fits the recording that is prepared and what the microscope does. Everything else is answered with a refusal, or, if
-it came before, with the answer that it had. When the rig has not been heard of for some heartbeats, or has said goodbye,
+fits the recording that is prepared and what the microscope does. Everything else is answered with a refusal, or, if it
+came before, with the answer that it had. When the rig has not been heard of for some heartbeats, or has said goodbye,
 whatever it had set going is stopped.
 """
 

@@ -7,7 +7,6 @@ call at a time. The instrument's methods may take their time; while one does, he
 from __future__ import annotations
 
 import contextlib
-import math
 import secrets
 import threading
 import time
@@ -16,7 +15,7 @@ from typing import Protocol, Self
 
 import zmq
 
-from hardware.links.secured import Gate, Keys, Pace, Refusals, Waker, bound_server, drained
+from hardware.links.secured import Gate, Keys, Pace, Refusals, Waker, bound_server, drained, wait_for
 from hardware.microscope.messages import Recording, Verb
 from hardware.microscope.receiver import HELD, About, Job, Progress, Receiver
 
@@ -165,19 +164,12 @@ class MicroscopeServer:
 
     def _wait(self) -> None:
         """Wait for a message that may be taken, for the instrument, or for what is due."""
-        poller = zmq.Poller()
-        poller.register(self._waker.fileno(), zmq.POLLIN)
-        if self._gate is not None:
-            poller.register(self._gate.socket, zmq.POLLIN)
         now_s = self._now_s()
         with self._lock:
-            wait_s = min(max(self._receiver.due_s(now_s=now_s) - now_s, 0.0), LONGEST_POLL_S)
-        if self._pace.wait_s > 0:  # who floods waits, and with it all others: so many a second are read and no more
-            wait_s = min(wait_s, self._pace.wait_s)
-        else:
-            poller.register(self._socket, zmq.POLLIN)
-        poller.poll(math.ceil(wait_s * 1000))
-        self._waker.clear()
+            wait_s = self._receiver.due_s(now_s=now_s) - now_s
+        wait_for(
+            self._socket, gate=self._gate, waker=self._waker, pace=self._pace, longest_s=min(wait_s, LONGEST_POLL_S)
+        )
 
     def _renew_socket(self) -> None:
         """Close the socket with all its connections, and listen anew at the same port: for simulated faults."""

@@ -45,6 +45,7 @@ from rig.session.escape import WithEscape
 from rig.session.imaging import CameraSequence, ImagingLimits, ImagingSequence
 from rig.session.lines import LineWatch
 from rig.session.loop import Loop, Observer
+from rig.session.microscopes import is_in_process, with_microscope
 from rig.session.recorders import Recorders
 from stages.checks import screen_problems
 from stages.events import SessionStarted
@@ -107,6 +108,9 @@ class SessionPlan:
                 f"{self.rig.rig} shows a window, which runs in real time only; leave it out, or take --screen headless"
             )
             raise ConfigError([Problem("--fast", 0, "", what)])
+        if self.fast and self.rig.microscope is not None and not is_in_process(self.rig.microscope):
+            what = f"{self.rig.rig} has a microscope of kind {self.rig.microscope.kind}, which runs in real time only; "
+            raise ConfigError([Problem("--fast", 0, "", f"{what}leave it out, or take one of kind simulated")])
         if self.fast and not isinstance(self.rig.card, SimulatedCardConfig):
             what = f"{self.rig.rig} has a card of kind {self.rig.card.kind}, which runs in real time only; "
             raise ConfigError([Problem("--fast", 0, "", f"{what}leave it out, or take a simulated rig")])
@@ -299,6 +303,8 @@ def assembled(
                     twin=twin,
                 )
             )
+        if imaging:
+            backend = stack.enter_context(with_microscope(backend, config, clock=clock))
         for device in backend.in_order:
             stack.callback(device.close)
             preface.append(_identified(device.open()))

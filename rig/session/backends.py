@@ -12,8 +12,9 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from hardware.arrays import AnyArray, IntArray
@@ -44,10 +45,19 @@ from hardware.simulated.card import SimulatedCard
 from hardware.simulated.faults import Faults
 from hardware.simulated.imaging import CAMERA_RATE_HZ, PULSE_S, SimulatedCameras, SimulatedMicroscope, camera_files
 from hardware.simulated.mice import ModelMouse, MouseKind, Setting
+from hardware.simulated.microscope.process import SimulatedMicroscopeProcess
+from hardware.simulated.microscope.wires import AtTwin, OnSimulatedCard
 from hardware.simulated.spout import SimulatedSpout
 from hardware.simulated.valve import SimulatedValve
 from hardware.simulated.wheel import SimulatedWheel
-from rig.config.rig import FaultsConfig, MicroscopeConfig, NidaqCardConfig, RigConfig, SimulatedCardConfig
+from rig.config.rig import (
+    FaultsConfig,
+    MicroscopeConfig,
+    NidaqCardConfig,
+    RigConfig,
+    SimulatedCardConfig,
+    SimulatedMicroscopeConfig,
+)
 
 if TYPE_CHECKING:
     from hardware.simulated.twin import Twin, TwinBench
@@ -84,6 +94,8 @@ class Backend:
     """The state of all lines before the session's first edge, where there is a card that can tell."""
     begin: Callable[[float], None] = lambda _start_host_s: None
     """Take note that all is open and checked, and when the first flip will be."""
+    wire_microscope: Callable[[SimulatedMicroscopeProcess], AbstractContextManager[object]] | None = None
+    """Lead a simulated microscope's frame pulses to the card's lines, and the trigger to it."""
     microscope: Microscope | None = None
     cameras: Cameras | None = None
 
@@ -149,7 +161,8 @@ def simulated(
         card=simulated_card, calibration=calibration_of(config), paths=list(config.valve.paths), seed=seed
     )
     wheel = SimulatedWheel(card=simulated_card, seed=seed)
-    microscope = _in_process(config.microscope, simulated_card) if imaging else None
+    within = config.microscope is None or isinstance(config.microscope, SimulatedMicroscopeConfig)
+    microscope = _in_process(config.microscope, simulated_card) if imaging and within else None
     cameras = SimulatedCameras(card=simulated_card) if imaging else None
 
     def see(host_s: float, identity: str) -> bool:
@@ -167,6 +180,7 @@ def simulated(
         spout=spout,
         in_order=in_order,
         see=see,
+        wire_microscope=lambda process: nullcontext(OnSimulatedCard(process, simulated_card)),
         microscope=microscope,
         cameras=cameras,
     )
@@ -286,6 +300,7 @@ def on_card(
             echo_is_high=lambda: bool(edges.state & Line.REWARD_ECHO.mask),
             see=at_twin.see if at_twin is not None else lambda _host_s, _identity: False,
             begin=begin,
+            wire_microscope=None if twin is None else partial(_at_twin, twin.bench, card),
             lines_before=lambda: gate.lines_before,
         )
 
@@ -361,6 +376,19 @@ def _wire(bench: TwinBench, card: NidaqCardConfig) -> None:
     for line, output in back.items():
         if line.label in card.lines:
             bench.wire(output, _input(card, line))
+
+
+def _at_twin(bench: TwinBench, card: NidaqCardConfig, process: SimulatedMicroscopeProcess) -> AtTwin:
+    """Lead a simulated microscope to a twin's lines."""
+    from hardware.simulated.twin import BenchError  # noqa: PLC0415 - needs grpc, which no other rig does
+
+    return AtTwin(
+        process,
+        bench,
+        frame_line=_input(card, Line.VSYNC_2P),
+        trigger_output=card.acquire_output,
+        gone=BenchError,
+    )
 
 
 def _input(card: NidaqCardConfig, line: Line) -> str:

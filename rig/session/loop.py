@@ -284,6 +284,7 @@ class Loop:
             )
         self._step_recorders(flip, inputs)
         inputs += self._recorders.judge_lines(clock_map=self._map, time_s=time_s)
+        self._record_all(flip, self._devices.commands.found())
         if self._gathered_elsewhere:
             self._hear_columns(flip)
         if flip.refresh >= self._figures_refresh:
