@@ -62,7 +62,7 @@ def nominal_delay(rig_parameters: Mapping[str, Any]) -> MonitorDelay:
 
 FEWEST_CHANGES = 10
 """Ten seconds of a session."""
-MOST_MISSING = 0.05
+MOST_MISSING = 0.1
 LARGEST_SPREAD_S = 0.005
 """A third of a refresh; what spreads more is not one delay."""
 OUTLIER_S = 0.015
