@@ -26,10 +26,7 @@ STAGES: dict[str, dict[str, float]] = {
 }
 SESSIONS = [pytest.param(name, asked, False, id=name) for name, asked in STAGES.items()]
 LONG = [pytest.mark.long, pytest.mark.xdist_group("twin")]
-ON_TWIN = [
-    pytest.param(name, asked, True, id=f"{name} on the twin", marks=[] if "plane_groups" in asked else LONG)
-    for name, asked in STAGES.items()
-]
+ON_TWIN = [pytest.param(name, asked, True, id=f"{name} on the twin", marks=LONG) for name, asked in STAGES.items()]
 IN_ORDER = [
     ImagingPhase.PREPARING,
     ImagingPhase.ARMING,
@@ -65,7 +62,7 @@ def told(ran: Imaged) -> str:
     for stream in streams.values():
         if stream.expected is not None:
             assert stream.counted == stream.expected, stream.finding()
-    figures = ", ".join(f"{name} {us:.2f} us" for name, us in edges_us.items())
+    figures = ", ".join(f"{name} {us:.3f} us" for name, us in edges_us.items())
     flips = streams["stimulus frames"]
     return (
         f"off the truth at most: {figures}; flips within {flips.aligned_us:.0f} us of their pulses; clock over ZMQ off "
