@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from hardware.arrays import FloatArray
+from hardware.clock import TICKS_PER_S
 from hardware.events import (
     CameraState,
     Finding,
@@ -37,6 +38,8 @@ from stimuli.patch import PATCH_FLIPS
 
 CLOSE_US = 1000.0
 """Half a millisecond's more than any card's call takes; a stream that is further off is warned of."""
+TICK_US = 1e6 / TICKS_PER_S
+"""Nothing is known better."""
 CLOCK_BOUND_S = 1e-3
 """Timed exchanges on one computer are ten times better, over a laboratory's network about so good."""
 TRIGGER_SLACK_S = 1e-3
@@ -71,7 +74,8 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
         if self.what:
             parts.append(self.what)
         if self.aligned_us is not None:
-            parts.append(f"aligned to ± {self.aligned_us:.1f} us")
+            aligned_us = max(self.aligned_us, TICK_US)
+            parts.append(f"aligned to ± {aligned_us:.{0 if aligned_us >= 10 else 2}f} us")
         return Finding(
             name=f"alignment of {self.name}", verdict=self.verdict, figure="; ".join(parts), remedy=self.remedy
         )

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from hardware.events import ImagingPhase, ImagingStep, MicroscopeClock, MicroscopeState, Verdict
+from hardware.events import (
+    ControllerFailed,
+    ImagingPhase,
+    ImagingStep,
+    MicroscopeClock,
+    MicroscopePhase,
+    MicroscopeState,
+    Verdict,
+)
 from hardware.lines import Line
+from hardware.simulated.mice import ScriptedMouse
+from rig.config.load import ConfigError
 from rig.log.replay import replay
+from rig.log.schema import Entry
+from rig.log.writer import MemoryLog
 from rig.records.alignment import alignment_of, frame_times_s
 from rig.records.card_lines import CardLines
-from stages.events import BlockKind, BlockStarted, EndReason, Lick
-from tests.sessions.imaged import DRIFT_PPM, OFFSET_S, Imaged, run_imaged
+from rig.session.assemble import assembled, refuse_misfits
+from stages.events import BlockKind, BlockStarted, DeviceFault, EndReason, Lick, Paused
+from tests.builders import Ran, command, plan, rig_config, run, stage
+from tests.sessions.imaged import DRIFT_PPM, OFFSET_S, Imaged, microscope, run_imaged
 from tests.telling import Tell
 
 CLOSE_US = 100.0
@@ -103,3 +118,90 @@ def test_every_stream_of_an_imaging_session_is_where_it_really_was(
     period_s = 1 / of_microscope["frame_rate_hz"]
     for group in range(n_groups):
         assert np.diff(frames_s[group::n_groups]) == pytest.approx(period_s, rel=2e-4), "a plane's frames are its own"
+
+
+# --- in simulated time: policies, and ends of every kind ----------------------------------------------------
+
+
+def lost(policy: str, **changes: Any) -> Ran:
+    """A session whose 2-photon line dies at 6 s."""
+    config = rig_config("simulated_imaging", faults={"vsync_2p_dead_s": 6.0}, policies={"microscope": policy})
+    return run(stage(task_duration_min=0.5), config, **changes)
+
+
+def imaging_steps(ran: Ran) -> list[ImagingPhase]:
+    return [event.phase for event in ran.all(ImagingStep)]
+
+
+def stopped_cleanly(entries: list[Entry], edges: np.ndarray) -> bool:
+    """Return whether the log's last word on the microscope is that it has stopped, and its trigger line is low."""
+    last = [entry.event for entry in entries if isinstance(entry.event, ImagingStep)][-1]
+    return last.phase is ImagingPhase.FINISHED and not int(edges["state"][-1]) & Line.ACQ_TRIGGER.mask
+
+
+@pytest.mark.parametrize("policy", ["continue", "stop", "stop_now", "pause"])
+def test_the_policy_for_a_lost_microscope_is_followed_and_it_is_stopped_all_the_same(policy: str) -> None:
+    ran = lost(policy, commands=[command("stop", at_s=30.0, name="end")] if policy == "pause" else [])
+    (fault,) = [event for event in ran.all(DeviceFault) if event.device == "microscope"]
+    assert "no frame on vsync_2p" in fault.what
+    ended = {
+        "continue": EndReason.TIME,
+        "stop": EndReason.FAULT,
+        "stop_now": EndReason.FAULT,
+        "pause": EndReason.STOPPED,
+    }
+    assert ran.ended.reason is ended[policy]
+    assert bool(ran.all(Paused)) is (policy == "pause")
+    assert stopped_cleanly(ran.log.entries, np.concatenate(ran.log.edge_rows))
+    assert imaging_steps(ran)[3:] == [ImagingPhase.RUNNING, ImagingPhase.LOST, *IN_ORDER[-2:]]
+    assert replay(ran.as_read()).difference is None
+
+
+def test_who_resumes_a_session_that_paused_for_its_microscope_has_it_begun_anew() -> None:
+    ran = lost("pause", commands=[command("resume", at_s=25.0), command("stop", at_s=50.0, name="end")])
+    begun = [phase for phase in imaging_steps(ran) if phase is ImagingPhase.PREPARING]
+    assert len(begun) == 2
+    states = [event.phase for event in ran.all(MicroscopeState)]
+    assert states.count(MicroscopePhase.ACQUIRING) == 2
+    assert len([event for event in ran.all(DeviceFault) if event.device == "microscope"]) == 2, "its line is still dead"
+    assert len(ran.all(Paused)) == 2
+
+
+class BrokenMouse(ScriptedMouse):
+    """Makes the controller fail in mid-session."""
+
+    def see(self, *, host_s: float, identity: str) -> None:
+        if host_s > 8.0:
+            raise RuntimeError("a bug in the controller")
+
+
+def test_the_microscope_is_stopped_when_the_controller_itself_fails() -> None:
+    log = MemoryLog()
+    mouse = BrokenMouse(np.random.default_rng(1), lick_times_s=[])
+    with (
+        pytest.raises(RuntimeError, match="a bug in the controller"),
+        assembled(plan(stage(), rig_config("simulated_imaging")), log=log, mouse=mouse) as loop,
+    ):
+        loop.run()
+    assert stopped_cleanly(log.entries, np.concatenate(log.edge_rows))
+    assert isinstance(log.entries[-1].event, ControllerFailed)
+    assert [e.event.phase for e in log.entries if isinstance(e.event, MicroscopeState)][-1] is MicroscopePhase.STOPPED
+
+
+@pytest.mark.parametrize("at_s", [0.01, 0.05, 0.4, 5.0])
+def test_the_microscope_is_stopped_whenever_the_session_is(at_s: float) -> None:
+    ran = run(stage(), rig_config("simulated_imaging"), commands=[command("stop-now", at_s=at_s)])
+    assert ran.ended.reason is EndReason.STOPPED_NOW
+    assert stopped_cleanly(ran.log.entries, np.concatenate(ran.log.edge_rows))
+
+
+def test_a_session_that_does_not_image_has_no_step_of_it() -> None:
+    ran = run(stage("TRAINING_2_gratings_flashed"), rig_config("simulated_imaging"))
+    assert ran.all(ImagingStep, MicroscopeState) == []
+
+
+def test_gray_that_may_be_over_before_the_first_frames_is_refused() -> None:
+    config = rig_config("simulated_imaging", microscope=microscope())
+    with pytest.raises(ConfigError, match=r"gray_before_s.*3.8 s.*shorten the microscope's reply_s"):
+        refuse_misfits(stage(gray_before_s=3.5), config)
+    refuse_misfits(stage(gray_before_s=3.8), config)
