@@ -5,6 +5,7 @@ What is announced is kept here, so that the truth outlives the process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -96,7 +97,8 @@ class SimulatedMicroscopeProcess:
         if process is not None:
             self._thaw(process)
             if process.stdin is not None:
-                process.stdin.close()
+                with contextlib.suppress(OSError):  # it has ended by itself
+                    process.stdin.close()
             try:
                 process.wait(END_WITHIN_S)
             except subprocess.TimeoutExpired:
@@ -195,7 +197,8 @@ class SimulatedMicroscopeProcess:
                 return
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
-                    stream.close()
+                    with contextlib.suppress(OSError):
+                        stream.close()
             self._options["wrong"] = None
             self.called.append(Called("started anew", "", time.perf_counter()))
             self._start()

@@ -58,6 +58,7 @@ class _FaultyServer(MicroscopeServer):
         )
 
     def _heard(self, sender: bytes, data: bytes) -> None:
+        self._simulated.reached(MicroscopeStep.HELLO)
         command = _command(data)
         if command is not None and self._simulated.suffers(MicroscopeFault.NO_ANSWER):
             return
