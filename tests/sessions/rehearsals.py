@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -148,18 +149,27 @@ class _Client(MicroscopeClient):
         super().start()
 
 
-def rehearse(draw: Draw, *, peer: Peer | None = None, process: SimulatedMicroscopeProcess | None = None) -> Rehearsed:
-    """Run a session's microscope with one thing going wrong; over another way to it, if so wished."""
+OnPhase = Callable[[ImagingPhase], None]
+
+
+def rehearse(draw: Draw) -> Rehearsed:
+    """Run a session's microscope with one thing going wrong."""
     wrong = None if draw.kind is None else Wrong(draw.kind, draw.step, draw.delay_s, draw.lasts_s)
-    if process is not None:
-        return _Rehearsal(draw, process, peer or process.peer).run()
-    with SimulatedMicroscopeProcess(drift_ppm=50.0, offset_s=0.03, wrong=wrong, ahead_s=AHEAD_S) as started:
-        return _Rehearsal(draw, started, peer or started.peer).run()
+    with SimulatedMicroscopeProcess(drift_ppm=50.0, offset_s=0.03, wrong=wrong, ahead_s=AHEAD_S) as process:
+        return rehearse_with(draw, process=process, peer=process.peer)
+
+
+def rehearse_with(
+    draw: Draw, *, process: SimulatedMicroscopeProcess, peer: Peer, on_phase: OnPhase = lambda _phase: None
+) -> Rehearsed:
+    """Run a session with a microscope that is there, over some way to it; tell each step of the sequence."""
+    return _Rehearsal(draw, process, peer, on_phase).run()
 
 
 class _Rehearsal:
-    def __init__(self, draw: Draw, process: SimulatedMicroscopeProcess, peer: Peer) -> None:
+    def __init__(self, draw: Draw, process: SimulatedMicroscopeProcess, peer: Peer, on_phase: OnPhase) -> None:
         self.out = Rehearsed(draw)
+        self.on_phase = on_phase
         self.process = process
         settings = LinkSettings(
             who="rehearsal", heartbeat_s=HEARTBEAT_S, reply_s=REPLY_S, plane_groups=2, frame_rate_hz=31.0
@@ -231,6 +241,9 @@ class _Rehearsal:
     def _take(self, happened: object) -> None:
         at_s = time.perf_counter() - self.begun_s
         self.out.entries += [(at_s, event) for event in happened.events]  # type: ignore[attr-defined]
+        for event in happened.events:  # type: ignore[attr-defined]
+            if isinstance(event, ImagingStep):
+                self.on_phase(event.phase)
         fault, recovered = happened.fault, happened.recovered  # type: ignore[attr-defined]
         if fault is not None:
             self.inputs.append(DeviceFault(device=fault.device, what=fault.what, remedy=fault.remedy, time_s=at_s))
