@@ -27,10 +27,13 @@ PEER_IMPORTED := .peer-imported
 # What windows need besides Python's libraries, for tests on a display that nobody looks at.
 WINDOW_PACKAGES := xvfb libgl1 libglu1-mesa libgl1-mesa-dri
 
+# What a network that fails is made of: namespaces and cables, a packet filter.
+NETWORK_PACKAGES := iproute2 nftables
+
 DEMO_DIR := demo-sessions
 DEMO := --mouse demo --stage OPHYS_1_images_A --rig simulated_imaging --simulated-mouse perfect --fast --seed 1
 
-.PHONY: help venv demo lint test soak peers peers-test figures clean virtual-display
+.PHONY: help venv demo lint test soak peers peers-test figures clean virtual-display network-tools
 
 help: ## List these targets.
 	@echo "Targets:"
@@ -49,10 +52,10 @@ lint: $(DEV) ## Check format, style, types and import contracts.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint virtual-display ## Run lint, then every test but the slow ones.
+test: lint virtual-display network-tools ## Run lint, then every test but the slow ones.
 	$(BIN)/pytest -n 3 --dist worksteal -m "not slow and not long"  # two cores: some only wait
 
-soak: $(DEV) virtual-display ## Run the slow tests, the long sessions and thousands of random ones.
+soak: $(DEV) virtual-display network-tools ## Run the slow tests, the long sessions and thousands of random ones.
 	$(BIN)/pytest -m slow --timeout 3000  # one after the other: some are about milliseconds
 	$(BIN)/pytest -m long --timeout 3000 -n 3 --dist loadgroup  # they mostly wait
 	RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 tests/properties --timeout 3000
@@ -102,6 +105,19 @@ virtual-display:
 	echo "Installing the Debian packages $(WINDOW_PACKAGES): the tests open windows on a virtual display."; \
 	$$sudo apt-get update -qq; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(WINDOW_PACKAGES)
+
+# Network namespaces and a packet filter, for the tests of the microscope's link. Nobody needs to be root to run these.
+network-tools:
+	@PATH="$$PATH:/usr/sbin:/sbin"; if [ "$$(uname -s)" != Linux ] || { command -v ip && command -v nft; } >/dev/null; \
+	then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+	    echo "The tests pull virtual network cables: install ip and nft (Debian: $(NETWORK_PACKAGES)), then run make" \
+	        "again." >&2; exit 1; \
+	fi; \
+	sudo=; if [ "$$(id -u)" -ne 0 ]; then sudo=sudo; fi; \
+	echo "Installing the Debian packages $(NETWORK_PACKAGES): the tests pull virtual network cables."; \
+	$$sudo apt-get update -qq; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(NETWORK_PACKAGES)
 
 # The first Python that fits makes the environment. Debian keeps the means to do so in a package of its own.
 $(CREATED):

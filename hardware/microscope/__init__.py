@@ -21,7 +21,7 @@ Microscope to rig
     welcome  id, epoch, run, now_s, name, model, serial, software, phase      Answers hello.
     reply    id, stage, what, phase, at_s       ``stage``: acknowledged as a command arrives, then done or refused as it
              has been carried out or not, with ``what`` as a sentence; stale if its epoch is over. A hello may be
-             refused. ``id`` is the command's or hello's; of a stale beat its epoch; ? of bytes that are no message.
+             refused. ``id`` is the command's or hello's; of what is stale its epoch; ? of bytes that are no message.
     beatback epoch, n, sent_at_s, received_at_s, answered_at_s                At once, to every beat.
     status   epoch, phase, session, n_frames, plane_groups, rate_hz, files, warnings, at_s
              Every half second, and before each reply that says done. ``phase``: idle, prepared, armed, acquiring,

@@ -223,7 +223,7 @@ class Commander:
             self._hello_due_s = now_s + self._settings.heartbeat_s
             return
         if reply.stage is Stage.STALE:
-            if self._epoch is not None and reply.id in (self._epoch, None if self._flight is None else self._flight.id):
+            if self._epoch is not None and reply.id == self._epoch:
                 self._over("its connection was renewed", now_s, lost=False)
             return
         flight = self._flight

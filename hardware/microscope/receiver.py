@@ -180,7 +180,7 @@ class Receiver:
             case Command():
                 self._command(sender, message, now_s)
             case Beat():
-                if self._in_force(sender, message.epoch, message.epoch, now_s):
+                if self._in_force(sender, message.epoch, now_s):
                     self._send(
                         sender,
                         BeatBack(
@@ -192,7 +192,7 @@ class Receiver:
                         ),
                     )
             case Goodbye():
-                if self._in_force(sender, message.epoch, message.epoch, now_s):
+                if self._in_force(sender, message.epoch, now_s):
                     self._current = None
                     self._stop_held("the rig has said goodbye", now_s)
 
@@ -235,7 +235,7 @@ class Receiver:
             ),
         )
 
-    def _in_force(self, sender: bytes, token: str, id_: str, now_s: float) -> Epoch | None:
+    def _in_force(self, sender: bytes, token: str, now_s: float) -> Epoch | None:
         """Return the epoch of a message if it may command; say to its sender if it may not."""
         offered = self._offered.get(token)
         current = self._current
@@ -250,14 +250,15 @@ class Receiver:
         if current is None or current.token != token or current.sender != sender or current.revoked:
             self._refusals.add("epoch that is over")
             what = "comes under an epoch that is over; say hello first"
-            self._send(sender, Reply(id=id_, stage=Stage.STALE, what=what, phase=self.phase, at_s=now_s))
+            self._send(sender, Reply(id=token, stage=Stage.STALE, what=what, phase=self.phase, at_s=now_s))
             return None
         current.heard_s = now_s
         return current
 
     def _command(self, sender: bytes, command: Command, now_s: float) -> None:
-        epoch = self._in_force(sender, command.epoch, command.id, now_s)
+        epoch = self._in_force(sender, command.epoch, now_s)
         if epoch is None:
+            self._warn(f"{command.verb.value} came over a connection that was over, and was not carried out")
             return
         if (known := self._answers.get(command.id)) is not None:
             verb, session, reply = known
@@ -392,7 +393,8 @@ class Receiver:
         )
 
     def _warn(self, what: str) -> None:
-        self._warnings = [*self._warnings, what][-MOST_WARNINGS:]
+        if what not in self._warnings:
+            self._warnings = [*self._warnings, what][-MOST_WARNINGS:]
 
     def _answer(self, id_: str, verb: Verb, session: str, sender: bytes, stage: Stage, what: str, now_s: float) -> None:
         reply = Reply(id=id_, stage=stage, what=cut(what), phase=self.phase, at_s=now_s)

@@ -62,6 +62,7 @@ from stimuli.spec import Gabor, Gray, NaturalMovie, Stimulus, StimulusError, ide
 from stimuli.window import WindowSettings
 
 if TYPE_CHECKING:
+    from hardware.simulated.microscope.process import SimulatedMicroscopeProcess
     from hardware.simulated.twin import Twin
 
 CALIBRATION_GOOD_DAYS = 31
@@ -178,6 +179,7 @@ def assembled(
     train: RefreshTrain | None = None,
     on_step: Callable[[float], None] | None = None,
     twin: Twin | None = None,
+    microscope: SimulatedMicroscopeProcess | None = None,
 ) -> Iterator[Loop]:
     """Open all devices and yield the loop of a session; close them in reverse.
 
@@ -187,7 +189,7 @@ def assembled(
         Where operators' requests come from, or what makes that source given the session's clock.
     mouse, train
         Replace a simulated rig's model mouse and the monitor's behaviour: tests.
-    twin
+    twin, microscope
         One that runs already, in place of a new one: tests.
 
     Raises
@@ -304,7 +306,7 @@ def assembled(
                 )
             )
         if imaging:
-            backend = stack.enter_context(with_microscope(backend, config, clock=clock))
+            backend = stack.enter_context(with_microscope(backend, config, clock=clock, running=microscope))
         for device in backend.in_order:
             stack.callback(device.close)
             preface.append(_identified(device.open()))

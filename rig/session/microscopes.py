@@ -30,8 +30,12 @@ from rig.session.backends import Backend
 
 
 @contextmanager
-def with_microscope(backend: Backend, config: RigConfig, *, clock: Clock) -> Iterator[Backend]:
+def with_microscope(
+    backend: Backend, config: RigConfig, *, clock: Clock, running: SimulatedMicroscopeProcess | None = None
+) -> Iterator[Backend]:
     """Yield the rig's devices with the microscope that its file names among them, as the last one to open.
+
+    ``running`` is a simulated one that runs already, in place of a new one.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def with_microscope(backend: Backend, config: RigConfig, *, clock: Clock) -> Ite
         if isinstance(microscope, ZmqMicroscopeConfig):
             peer = peer_of(microscope)
         else:
-            process = stack.enter_context(started(microscope))
+            process = running or stack.enter_context(started(microscope))
             if backend.wire_microscope is not None:
                 stack.enter_context(backend.wire_microscope(process))
             peer = process.peer

@@ -70,7 +70,6 @@ class SimulatedInstrument:
         self._frames: Frames | None = None
         self._n_before = 0
         self._announced_s = self._host_s()
-        self.reached(Step.HELLO)
 
     # --- faults -------------------------------------------------------------------------------------
 

@@ -5,12 +5,14 @@ What is announced is kept here, so that the truth outlives the process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -47,6 +49,10 @@ class SimulatedMicroscopeProcess:
         What it is asked to do wrong, once.
     ahead_s
         How long before they come its pulses are announced; a recording ends with those that have been.
+    host
+        Where it listens.
+    prefix
+        What its command line begins with: a program that runs it elsewhere.
     """
 
     def __init__(
@@ -56,6 +62,8 @@ class SimulatedMicroscopeProcess:
         offset_s: float = 0.0,
         wrong: Wrong | None = None,
         ahead_s: float = AHEAD_S,
+        host: str = "127.0.0.1",
+        prefix: Sequence[str] = (),
     ) -> None:
         self._server_keys, self._client_keys = Keys.new(), Keys.new()
         self._options: dict[str, Any] = {
@@ -67,8 +75,10 @@ class SimulatedMicroscopeProcess:
             "public": self._server_keys.public.decode(),
             "secret": self._server_keys.secret.decode(),
             "client": self._client_keys.public.decode(),
+            "host": host,
             "port": 0,
         }
+        self._prefix = tuple(prefix)
         self._lasts_s = 0.0 if wrong is None else wrong.lasts_s
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -92,27 +102,35 @@ class SimulatedMicroscopeProcess:
         self._ended.set()
         for timer in self._timers:
             timer.cancel()
-        process = self._process
-        if process is not None:
-            self._thaw(process)
-            if process.stdin is not None:
-                process.stdin.close()
-            try:
-                process.wait(END_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        ended = self._process
+        self._end(ended)
         if self._reader is not None:
             self._reader.join(END_WITHIN_S)
-        if process is not None and process.stdout is not None:
-            process.stdout.close()
+        if self._process is not ended:  # it was being started anew just then
+            self._end(self._process)
+        for process in (ended, self._process):
+            if process is not None and process.stdout is not None:
+                process.stdout.close()
+
+    def _end(self, process: subprocess.Popen[str] | None) -> None:
+        if process is None:
+            return
+        self._thaw(process)
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):  # it has ended by itself
+                process.stdin.close()
+        try:
+            process.wait(END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     # --- the rig's side -----------------------------------------------------------------------------
 
     @property
     def peer(self) -> Peer:
         """How the rig's client finds it."""
-        endpoint = f"tcp://127.0.0.1:{self._options['port']}"
+        endpoint = f"tcp://{self._options['host']}:{self._options['port']}"
         return Peer(endpoint=endpoint, keys=self._client_keys, server_public=self._server_keys.public)
 
     @property
@@ -167,7 +185,7 @@ class SimulatedMicroscopeProcess:
     def _start(self) -> None:
         self.n_runs += 1
         process = self._process = subprocess.Popen(
-            [sys.executable, "-m", "hardware.simulated.microscope"],
+            [*self._prefix, sys.executable, "-m", "hardware.simulated.microscope"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -195,7 +213,8 @@ class SimulatedMicroscopeProcess:
                 return
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
-                    stream.close()
+                    with contextlib.suppress(OSError):
+                        stream.close()
             self._options["wrong"] = None
             self.called.append(Called("started anew", "", time.perf_counter()))
             self._start()

@@ -44,7 +44,9 @@ class Said:
 class _FaultyServer(MicroscopeServer):
     """A server that takes commands and does nothing, or whose connection breaks as one is under way, on request."""
 
-    def __init__(self, instrument: SimulatedInstrument, *, keys: Keys | None, allowed: list[bytes], port: int) -> None:
+    def __init__(
+        self, instrument: SimulatedInstrument, *, keys: Keys | None, allowed: list[bytes], host: str, port: int
+    ) -> None:
         self._simulated = instrument
         self._held: tuple[bytes, bytes] | None = None
         self._breaks = False
@@ -53,11 +55,13 @@ class _FaultyServer(MicroscopeServer):
             instrument,
             keys=keys,
             allowed=allowed,
+            host=host,
             port=port,
             now_s=lambda: instrument.clock.at(time.perf_counter()),
         )
 
     def _heard(self, sender: bytes, data: bytes) -> None:
+        self._simulated.reached(MicroscopeStep.HELLO)
         command = _command(data)
         if command is not None and self._simulated.suffers(MicroscopeFault.NO_ANSWER):
             return
@@ -109,7 +113,9 @@ def main() -> int:
         broken=lambda kind: _break(kind, said),
     )
     keys = Keys(options["public"].encode(), options["secret"].encode())
-    server = _FaultyServer(instrument, keys=keys, allowed=[options["client"].encode()], port=options["port"])
+    server = _FaultyServer(
+        instrument, keys=keys, allowed=[options["client"].encode()], host=options["host"], port=options["port"]
+    )
     said(port=server.port)
     ended = threading.Event()
     threading.Thread(target=_read, args=(instrument, ended), name="trigger's wire", daemon=True).start()
