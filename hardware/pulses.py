@@ -95,6 +95,31 @@ def train_of(rises_s: FloatArray, falls_s: FloatArray) -> Train:
     )
 
 
+def train_of_recordings(rises_s: FloatArray, falls_s: FloatArray, begun_s: FloatArray) -> Train:
+    """Return what a line of regular pulses shows that was begun anew now and then: no pulse is missing in between.
+
+    Parameters
+    ----------
+    begun_s
+        When each recording began; what comes before the first one is one of its own.
+    """
+    parts = [train_of(part_s, falls_s) for part_s in np.split(rises_s, np.searchsorted(rises_s, begun_s))]
+    parts = [part for part in parts if part.n or part.n_short]
+    if len(parts) <= 1:
+        return parts[0] if parts else train_of(rises_s, falls_s)
+    longest = max(parts, key=lambda part: part.n)
+    uneven_s = [part.uneven_s for part in parts if np.isfinite(part.uneven_s)]
+    return Train(
+        n=sum(part.n for part in parts),
+        rate_hz=longest.rate_hz,
+        uneven_s=max(uneven_s, default=np.nan),
+        n_missing=sum(part.n_missing for part in parts),
+        n_extra=sum(part.n_extra for part in parts),
+        n_short=sum(part.n_short for part in parts),
+        times_s=np.concatenate([part.times_s for part in parts]),
+    )
+
+
 def _n_extra(early: FloatArray) -> int:
     """Return how many pulses are too many: one that comes between two others makes two short intervals of one."""
     return round(len(early) - float(early.sum()))

@@ -28,7 +28,7 @@ from hardware.events import (
     Verdict,
 )
 from hardware.lines import Line
-from hardware.pulses import MOST_OF, Train, delays_of, train_of
+from hardware.pulses import MOST_OF, Train, delays_of, train_of, train_of_recordings
 from rig.log.reader import SessionLog
 from rig.records.card_lines import CardLines
 from rig.records.monitor_delay import FEWEST_CHANGES, MonitorDelay, measured_delay
@@ -44,8 +44,6 @@ CLOCK_BOUND_S = 1e-3
 """Timed exchanges on one computer are ten times better, over a laboratory's network about so good."""
 TRIGGER_SLACK_S = 1e-3
 """A first frame may come with its trigger."""
-END_SLACK_S = 0.5
-"""A frame that had begun when the trigger fell still ends."""
 FEW_ALIGN_S = 30.0
 """In so long there are at least two alignment pulses."""
 
@@ -146,7 +144,8 @@ def _frame_train(lines: CardLines) -> tuple[Train, int]:
     if not len(triggers_s):
         return train_of(rises_s, falls_s), 0
     after = rises_s >= triggers_s[0] - TRIGGER_SLACK_S
-    return train_of(rises_s[after], falls_s), int((~after).sum())
+    train = train_of_recordings(rises_s[after], falls_s, triggers_s[1:] - TRIGGER_SLACK_S)
+    return train, int((~after).sum())
 
 
 def _us(residual_s: FloatArray) -> float | None:

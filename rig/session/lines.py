@@ -17,6 +17,7 @@ from hardware.clock import TICKS_PER_S
 from hardware.lines import IDLE_STATE, Line
 from hardware.protocols import EdgeSink
 from rig.session.monitors import FaultEvent, Monitor
+from rig.session.streams import Streams
 
 WATCHED = (Line.VSYNC_2P, Line.STIM_PHOTODIODE, Line.CAM1_EXPOSURE, Line.CAM2_EXPOSURE, Line.ALIGN, Line.LICK_SENSOR)
 KEPT_RISES = 64
@@ -60,22 +61,30 @@ class LineWatch:
     """Passes edges on to a sink and takes note of them.
 
     ``seen`` is replaced as a whole, never changed: another thread may take it at any time.
+
+    Parameters
+    ----------
+    streams
+        Judges them once a minute.
     """
 
-    def __init__(self, sink: EdgeSink | None) -> None:
+    def __init__(self, sink: EdgeSink | None, *, streams: Streams) -> None:
         self._sink = sink
+        self.streams = streams
         self._state = IDLE_STATE
         self.seen: Mapping[Line, LineSeen] = dict.fromkeys(WATCHED, LineSeen())
 
     def begin(self, state: int | None) -> None:
         """Take the state of all lines before the session's first edge."""
         self._state = IDLE_STATE if state is None else state
+        self.streams.begin(self._state)
         self.seen = {line: LineSeen(is_high=bool(self._state & line.mask)) for line in WATCHED}
 
     def __call__(self, *, ticks: IntArray, states: AnyArray) -> None:
         """See ``EdgeSink``."""
         if self._sink is not None:
             self._sink(ticks=ticks, states=states)
+        self.streams.take(ticks=ticks, states=states)
         now = np.asarray(states, np.int64)
         before = np.concatenate([[self._state], now[:-1]])
         self._state = int(now[-1])

@@ -437,6 +437,7 @@ class Loop:
                 recorders.read(until_s=self._columns.read_until_s)
                 self._hear(recorders.step(now_s=clock.now_s()), flip, left)
             self._columns.gather()
+            self._hear(recorders.last_word(), flip, left)
         finally:
             errors: list[DeviceError] = [] if recorders.finished else self._devices.stop_recording()
         return errors + [

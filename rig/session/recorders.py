@@ -102,6 +102,7 @@ class Recorders:
     def step(self, *, now_s: float) -> Said:
         """Take what they say and what their lines show."""
         said = Said()
+        said.events += self._watch.streams.findings()
         if self._cameras is not None:
             said.take(self._cameras.step(now_s=now_s), device=self._cameras.name)
         if self._microscope is not None:
@@ -125,6 +126,11 @@ class Recorders:
         if self._cameras is not None:
             said.take(self._cameras.end(now_s=now_s), device=self._cameras.name)
         return said
+
+    def last_word(self) -> Said:
+        """Judge the streams once more, when all edges have passed the watch."""
+        self._watch.streams.judge()
+        return Said(events=list(self._watch.streams.findings()))
 
     def judge_lines(self, *, clock_map: ClockMap, time_s: float) -> Iterable[FaultEvent]:
         """Judge what the lines have shown until all of them were read."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hardware.arrays import AnyArray
-from hardware.events import MicroscopeClock, Verdict
+from hardware.events import Finding, MicroscopeClock, Verdict
 from hardware.lines import Line
 from hardware.pulses import match
 from hardware.simulated.photodiode import MONITOR_DELAY_S, MONITOR_JITTER_S
@@ -23,6 +23,7 @@ from rig.records.alignment import Stream, alignment_of, frame_times_s
 from rig.records.card_lines import CardLines
 from rig.records.monitor_delay import LARGEST_S, measured_delay
 from rig.records.products import summarise, write_products
+from rig.session.streams import Streams
 from tests.builders import rig_config, run, stage
 from tests.telling import Tell
 
@@ -258,3 +259,64 @@ def test_a_few_changes_that_were_drawn_late_do_not_move_the_delay() -> None:
     delay, _ = measured_delay(delays_s, n_expected=100)
     assert delay is not None
     assert delay.delay_s == pytest.approx(0.02, abs=1e-4)
+
+
+# --- while the session runs -----------------------------------------------------------------------------
+
+
+def live(log: SessionLog) -> list[Finding]:
+    """What was said of the streams while the session ran."""
+    found = [entry.event for entry in log.entries if isinstance(entry.event, Finding)]
+    return [finding for finding in found if finding.name.endswith(", live")]
+
+
+def test_each_stream_is_judged_in_its_first_minute_and_not_mentioned_again_while_nothing_changes(
+    log: SessionLog,
+) -> None:
+    assert [finding.name for finding in live(log)] == [
+        f"alignment of {name}, live" for name in ("2-photon frames", "cam1 exposure", "cam2 exposure", "photodiode")
+    ]
+    assert {finding.verdict for finding in live(log)} == {Verdict.PASS}
+    assert "30.0 Hz" in live(log)[0].figure or "29.999 Hz" in live(log)[0].figure
+
+
+def judged(log: SessionLog, *, changes: Callable[[AnyArray], AnyArray] = lambda states: states) -> list[Finding]:
+    """What is said of a session's edges, taken as they come, ten milliseconds at a time."""
+    streams = Streams(patch_flips=60)
+    lines = CardLines.of(log)
+    streams.begin(lines.before)
+    edges = lines.edges
+    ticks, states = edges["ticks"].astype(np.int64), changes(edges["state"].astype(np.int64))
+    for part in np.array_split(np.arange(len(ticks)), 12_000):
+        if len(part):
+            streams.take(ticks=ticks[part], states=states[part])
+    streams.judge()
+    return streams.findings()
+
+
+def test_frames_that_go_missing_are_said_while_the_mouse_is_there(log: SessionLog) -> None:
+    def dead_for_a_while(states: AnyArray) -> AnyArray:
+        states[20_000:20_200] &= ~Line.VSYNC_2P.mask
+        return states
+
+    said = [finding for finding in judged(log, changes=dead_for_a_while) if "2-photon" in finding.name]
+    assert [finding.verdict for finding in said] in ([Verdict.PASS, Verdict.WARN], [Verdict.WARN])
+    assert "missing so far" in said[-1].figure
+
+
+def test_a_photodiode_that_sees_nothing_is_said_to(log: SessionLog) -> None:
+    said = judged(log, changes=lambda states: states & ~Line.STIM_PHOTODIODE.mask)
+    (finding,) = [finding for finding in said if "photodiode" in finding.name]
+    assert finding.verdict is Verdict.FAIL
+    assert finding.figure.startswith("0 of ")
+
+
+def test_a_recording_that_was_begun_anew_has_no_frames_missing_in_between(log: SessionLog, tmp_path: Path) -> None:
+    frames, trigger = Line.VSYNC_2P, Line.ACQ_TRIGGER
+    up, down = rises(log, frames), falls(log, frames)
+    again = up[1500] - 10 * MS
+    gap = [(tick, frames) for i in range(1000, 1500) for tick in (up[i], down[i])]
+    gap += [(up[1000] - 10 * MS, trigger), (again, trigger)]
+    found = stream(changed(log, tmp_path / "twice", toggles=gap), "2-photon frames")
+    assert "missing" not in found.what
+    assert found.counted == len(up) - 500
