@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -50,11 +51,11 @@ class LineSeen:
     """Ticks of the last ``KEPT_RISES`` at most."""
 
     def rate_hz(self, *, since_ticks: int) -> float:
-        """Return the rate of the rises since a count, by their median; 0 where there are too few."""
-        rises = self.rises[self.rises >= since_ticks]
-        if len(rises) < JUDGED_RISES:
+        """Return the rate of the last rises, by their median; 0 where there are too few since a count."""
+        last = self.rises[-JUDGED_RISES:].tolist()
+        if len(last) < JUDGED_RISES or last[0] < since_ticks:
             return 0.0
-        return TICKS_PER_S / float(np.median(np.diff(rises[-JUDGED_RISES:])))
+        return float(TICKS_PER_S / sorted(after - rise for rise, after in pairwise(last))[JUDGED_RISES // 2 - 1])
 
 
 class LineWatch:
@@ -223,13 +224,14 @@ class LineMonitors:
         """Return which line has the frames of the 2-photon line, if that has others or none."""
         if expected.frames_hz is None:
             return None
-        recent = read_ticks - RECENT_TICKS
-        rates = {line: seen[line].rate_hz(since_ticks=recent) for line in WATCHED}
+        recent, frames_hz = read_ticks - RECENT_TICKS, expected.frames_hz
 
         def has_frames(line: Line) -> bool:
-            return abs(rates[line] / (expected.frames_hz or 1.0) - 1) < SAME_RATE
+            return abs(seen[line].rate_hz(since_ticks=recent) / frames_hz - 1) < SAME_RATE
 
+        if has_frames(Line.VSYNC_2P):
+            return None
         others = [line for line in WATCHED if line is not Line.VSYNC_2P and has_frames(line)]
-        if has_frames(Line.VSYNC_2P) or not others:
+        if not others:
             return None
         return f"{others[0].label} has the frames of vsync_2p: the two lines are swapped"

@@ -307,7 +307,7 @@ class Loop:
 
     def _step_recorders(self, flip: Flip, inputs: list[InputEvent]) -> None:
         """Step microscope and cameras, by the edges of their lines until now."""
-        if self._recorders.images and not self._gathered_elsewhere:
+        if not self._gathered_elsewhere and self._recorders.wants_edges(now_s=self._clock.now_s()):
             self._columns.gather()
         self._recorders.read(until_s=self._columns.read_until_s)
         self._hear(self._recorders.step(now_s=self._clock.now_s()), flip, inputs)
