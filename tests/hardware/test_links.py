@@ -57,7 +57,9 @@ def test_what_is_wrong_with_a_key_is_said_with_its_file(tmp_path: Path) -> None:
     key = make_key(tmp_path, "rig1", made_at=MADE)
     with pytest.raises(KeyFileError, match=r"rig1\.secret\.json: there is such a key already"):
         make_key(tmp_path, "rig1", made_at=MADE)
-    with pytest.raises(KeyFileError, match=r"scope\.public\.json: there is no such key; copy it here from the computer"):
+    with pytest.raises(
+        KeyFileError, match=r"scope\.public\.json: there is no such key; copy it here from the computer"
+    ):
         read_public(tmp_path, "scope")
     with pytest.raises(KeyFileError, match=r"'\.\./rig1' can't be the name of a key"):
         read_secret(tmp_path, "../rig1")
