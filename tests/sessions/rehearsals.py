@@ -339,7 +339,7 @@ def _wrong_with_log(rehearsed: Rehearsed, draw: Draw) -> list[str]:
     if not all(event.what for event in said):  # type: ignore[union-attr]
         found.append("a failure without a word")
     left = rehearsed.stopped_after_s > STOPS_WITHIN_S
-    if left and not any("acquires" in event.figure for event in rehearsed.all(Finding)):  # type: ignore[union-attr]
+    if left and not any("go and look" in event.remedy for event in rehearsed.all(Finding)):  # type: ignore[union-attr]
         found.append("nobody is told to go and look")
     return found
 

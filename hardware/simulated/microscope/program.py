@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -90,6 +91,16 @@ def _command(data: bytes) -> Command | None:
     return message if isinstance(message, Command) else None
 
 
+def freeze(pid: int) -> None:
+    """Stop a process where it is."""
+    if sys.platform == "win32":
+        import psutil  # noqa: PLC0415 - hardly ever needed, and the process is started often
+
+        psutil.Process(pid).suspend()
+    else:
+        os.kill(pid, signal.SIGSTOP)
+
+
 def main() -> int:
     """Serve until standard input ends."""
     options = json.loads(sys.stdin.readline())
@@ -136,8 +147,6 @@ def _break(kind: MicroscopeFault, said: Said) -> None:
     """Let the process itself fail."""
     said(broken=kind.value)
     if kind is MicroscopeFault.FREEZES:
-        import psutil  # noqa: PLC0415 - hardly ever needed, and the process is started often
-
-        psutil.Process().suspend()
+        freeze(os.getpid())
     elif kind in (MicroscopeFault.RESTARTS, MicroscopeFault.DIES):
         os._exit(RESTARTS if kind is MicroscopeFault.RESTARTS else DIES)
