@@ -56,6 +56,8 @@ class SimulatedMicroscopeProcess:
         Where it listens.
     prefix
         What its command line begins with: a program that runs it elsewhere.
+    module
+        What is run: one that behaves worse, for tests.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class SimulatedMicroscopeProcess:
         ahead_s: float = AHEAD_S,
         host: str = "127.0.0.1",
         prefix: Sequence[str] = (),
+        module: str = "hardware.simulated.microscope",
     ) -> None:
         self._server_keys, self._client_keys = Keys.new(), Keys.new()
         self._options: dict[str, Any] = {
@@ -82,6 +85,7 @@ class SimulatedMicroscopeProcess:
             "port": 0,
         }
         self._prefix = tuple(prefix)
+        self._module = module
         self._lasts_s = 0.0 if wrong is None else wrong.lasts_s
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -184,7 +188,7 @@ class SimulatedMicroscopeProcess:
     def _start(self) -> None:
         self.n_runs += 1
         process = self._process = subprocess.Popen(
-            [*self._prefix, sys.executable, "-m", "hardware.simulated.microscope"],
+            [*self._prefix, sys.executable, "-m", self._module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

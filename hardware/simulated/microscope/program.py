@@ -42,7 +42,7 @@ class Said:
                 os._exit(0)
 
 
-class _FaultyServer(MicroscopeServer):
+class FaultyServer(MicroscopeServer):
     """A server that takes commands and does nothing, or whose connection breaks as one is under way, on request."""
 
     def __init__(
@@ -101,7 +101,7 @@ def freeze(pid: int) -> None:
         os.kill(pid, signal.SIGSTOP)
 
 
-def main() -> int:
+def main(serving: type[FaultyServer] = FaultyServer) -> int:
     """Serve until standard input ends."""
     options = json.loads(sys.stdin.readline())
     said = Said()
@@ -124,7 +124,7 @@ def main() -> int:
         broken=lambda kind: _break(kind, said),
     )
     keys = Keys(options["public"].encode(), options["secret"].encode())
-    server = _FaultyServer(
+    server = serving(
         instrument, keys=keys, allowed=[options["client"].encode()], host=options["host"], port=options["port"]
     )
     said(port=server.port)
