@@ -202,6 +202,11 @@ class MicroscopeClient:
         """How long the last commands took until they were acknowledged, and until they were done."""
         return list(self._commander.acknowledged_s), list(self._commander.done_s)
 
+    @property
+    def n_done(self) -> int:
+        """How many commands have been carried out or refused."""
+        return self._commander.n_done
+
     def _ask(self, verb: Verb, recording: Recording | None = None) -> None:
         self._asked.append((verb, self._session, recording))
         self._waker.wake()

@@ -104,7 +104,7 @@ class Commander:
         self.acknowledged_s: deque[float] = deque(maxlen=KEPT)
         self.done_s: deque[float] = deque(maxlen=KEPT)
         """How long commands took."""
-        self.n_commands = 0
+        self.n_done = 0
         self._epoch: str | None = None
         self._held: str | None = None
         """The last epoch that this side had."""
@@ -236,6 +236,7 @@ class Commander:
                 self.acknowledged_s.append(now_s - flight.first_sent_s)
             return
         self.done_s.append(now_s - flight.first_sent_s)
+        self.n_done += 1
         self._flight = None
         self._phase = reply.phase
         if reply.stage is Stage.REFUSED:
@@ -348,7 +349,6 @@ class Commander:
         asked.sent_s = now_s
         if asked.first_sent_s == math.inf:
             asked.first_sent_s = now_s
-            self.n_commands += 1
         asked.run = None if self.welcome is None else self.welcome.run
         self._send(
             Command(

@@ -276,7 +276,8 @@ def run_case(number: int, case: Case) -> Rehearsed:
                 once["held"] = True
                 relay.hold(case.held_s)
 
-        return rehearse_with(draw, process=process, peer=peer, on_phase=on_phase)
+        patient = not case.loss_percent and case.delay_s < 0.1
+        return rehearse_with(draw, process=process, peer=peer, patient=patient, on_phase=on_phase)
 
 
 def judged(case: Case, one: Rehearsed) -> dict[str, object]:

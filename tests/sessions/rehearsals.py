@@ -156,18 +156,29 @@ def rehearse(draw: Draw) -> Rehearsed:
     """Run a session's microscope with one thing going wrong."""
     wrong = None if draw.kind is None else Wrong(draw.kind, draw.step, draw.delay_s, draw.lasts_s)
     with SimulatedMicroscopeProcess(drift_ppm=50.0, offset_s=0.03, wrong=wrong, ahead_s=AHEAD_S) as process:
-        return rehearse_with(draw, process=process, peer=process.peer)
+        return rehearse_with(draw, process=process, peer=process.peer, patient=draw.step is not Step.HELLO)
 
 
 def rehearse_with(
-    draw: Draw, *, process: SimulatedMicroscopeProcess, peer: Peer, on_phase: OnPhase = lambda _phase: None
+    draw: Draw,
+    *,
+    process: SimulatedMicroscopeProcess,
+    peer: Peer,
+    patient: bool,
+    on_phase: OnPhase = lambda _phase: None,
 ) -> Rehearsed:
-    """Run a session with a microscope that is there, over some way to it; tell each step of the sequence."""
-    return _Rehearsal(draw, process, peer, on_phase).run()
+    """Run a session with a microscope that is there, over some way to it; tell each step of the sequence.
+
+    With ``patient`` the hello is waited for as long as this machine may be busy with something else.
+    """
+    return _Rehearsal(draw, process, peer, on_phase, patient=patient).run()
 
 
 class _Rehearsal:
-    def __init__(self, draw: Draw, process: SimulatedMicroscopeProcess, peer: Peer, on_phase: OnPhase) -> None:
+    def __init__(
+        self, draw: Draw, process: SimulatedMicroscopeProcess, peer: Peer, on_phase: OnPhase, *, patient: bool
+    ) -> None:
+        self.patient = patient
         self.out = Rehearsed(draw)
         self.on_phase = on_phase
         self.process = process
@@ -206,12 +217,15 @@ class _Rehearsal:
         return out
 
     def _open_and_run(self) -> None:
-        try:
-            self.client.open()
-            self.client.check()
-        except DeviceError as error:
-            self.out.refused = str(error)
-            return
+        for left in range(int(BUSY_S / REPLY_S) if self.patient else 1, 0, -1):
+            try:
+                self.client.open()
+                break
+            except DeviceError as error:
+                if left == 1:
+                    self.out.refused = str(error)
+                    return
+        self.client.check()
         sequence = ImagingSequence(
             microscope=self.client,
             sync=_Line(self.process, wired=self.out.draw.wired),  # type: ignore[arg-type]
@@ -339,7 +353,7 @@ def _wrong_with_log(rehearsed: Rehearsed, draw: Draw) -> list[str]:
     if not all(event.what for event in said):  # type: ignore[union-attr]
         found.append("a failure without a word")
     left = rehearsed.stopped_after_s > STOPS_WITHIN_S
-    if left and not any("acquires" in event.figure for event in rehearsed.all(Finding)):  # type: ignore[union-attr]
+    if left and not any("go and look" in event.remedy for event in rehearsed.all(Finding)):  # type: ignore[union-attr]
         found.append("nobody is told to go and look")
     return found
 

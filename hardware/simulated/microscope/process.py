@@ -16,17 +16,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+import psutil
+
 from hardware.links.secured import Keys
 from hardware.microscope.client import Peer
 from hardware.simulated.microscope.faults import MicroscopeFault
 from hardware.simulated.microscope.instrument import Wrong
-from hardware.simulated.microscope.program import RESTARTS
+from hardware.simulated.microscope.program import RESTARTS, freeze
 from hardware.simulated.twin.process import APART
 
 END_WITHIN_S = 5.0
 AHEAD_S = 0.4
 """Pulses are announced so long before they come: what a busy machine may hold the wire up."""
 RESTART_TAKES_S = 0.2
+LOOK_EVERY_S = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class SimulatedMicroscopeProcess:
         Where it listens.
     prefix
         What its command line begins with: a program that runs it elsewhere.
+    module
+        What is run: one that behaves worse, for tests.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class SimulatedMicroscopeProcess:
         ahead_s: float = AHEAD_S,
         host: str = "127.0.0.1",
         prefix: Sequence[str] = (),
+        module: str = "hardware.simulated.microscope",
     ) -> None:
         self._server_keys, self._client_keys = Keys.new(), Keys.new()
         self._options: dict[str, Any] = {
@@ -79,10 +85,10 @@ class SimulatedMicroscopeProcess:
             "port": 0,
         }
         self._prefix = tuple(prefix)
+        self._module = module
         self._lasts_s = 0.0 if wrong is None else wrong.lasts_s
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
-        self._timers: list[threading.Timer] = []
         self._ended = threading.Event()
         self._until_s = 0.0
         self._new: deque[float] = deque()
@@ -100,8 +106,6 @@ class SimulatedMicroscopeProcess:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        for timer in self._timers:
-            timer.cancel()
         ended = self._process
         self._end(ended)
         if self._reader is not None:
@@ -115,7 +119,8 @@ class SimulatedMicroscopeProcess:
     def _end(self, process: subprocess.Popen[str] | None) -> None:
         if process is None:
             return
-        self._thaw(process)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(process.pid).resume()
         if process.stdin is not None:
             with contextlib.suppress(OSError):  # it has ended by itself
                 process.stdin.close()
@@ -175,9 +180,7 @@ class SimulatedMicroscopeProcess:
     def freeze(self, lasts_s: float) -> None:
         """Stop the process where it is for some time."""
         if self._process is not None:
-            import psutil  # noqa: PLC0415 - see program
-
-            psutil.Process(self._process.pid).suspend()
+            freeze(self._process.pid)
             self._later(lasts_s, self._process)
 
     # --- the process's side -------------------------------------------------------------------------
@@ -185,7 +188,7 @@ class SimulatedMicroscopeProcess:
     def _start(self) -> None:
         self.n_runs += 1
         process = self._process = subprocess.Popen(
-            [*self._prefix, sys.executable, "-m", "hardware.simulated.microscope"],
+            [*self._prefix, sys.executable, "-m", self._module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -233,16 +236,16 @@ class SimulatedMicroscopeProcess:
                 self._later(self._lasts_s, process)
 
     def _later(self, after_s: float, process: subprocess.Popen[str]) -> None:
-        timer = threading.Timer(after_s, self._thaw, [process])
-        timer.daemon = True
-        self._timers.append(timer)
-        timer.start()
+        """Let a process that is about to stand still go on some time after it does."""
+        threading.Thread(target=self._thaw, args=[process, after_s], daemon=True).start()
 
-    @staticmethod
-    def _thaw(process: subprocess.Popen[str]) -> None:
-        import psutil  # noqa: PLC0415 - see program
-
+    def _thaw(self, process: subprocess.Popen[str], after_s: float = 0.0) -> None:
+        frozen = psutil.Process(process.pid) if process.poll() is None else None
         try:
-            psutil.Process(process.pid).resume()
+            limit_s = time.monotonic() + (END_WITHIN_S if after_s else 0.0)
+            while frozen is not None and frozen.status() != psutil.STATUS_STOPPED and time.monotonic() < limit_s:
+                time.sleep(LOOK_EVERY_S)
+            if frozen is not None and not self._ended.wait(after_s):
+                frozen.resume()
         except psutil.NoSuchProcess:
             return

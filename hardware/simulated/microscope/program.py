@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -41,7 +42,7 @@ class Said:
                 os._exit(0)
 
 
-class _FaultyServer(MicroscopeServer):
+class FaultyServer(MicroscopeServer):
     """A server that takes commands and does nothing, or whose connection breaks as one is under way, on request."""
 
     def __init__(
@@ -90,7 +91,17 @@ def _command(data: bytes) -> Command | None:
     return message if isinstance(message, Command) else None
 
 
-def main() -> int:
+def freeze(pid: int) -> None:
+    """Stop a process where it is."""
+    if sys.platform == "win32":
+        import psutil  # noqa: PLC0415 - hardly ever needed, and the process is started often
+
+        psutil.Process(pid).suspend()
+    else:
+        os.kill(pid, signal.SIGSTOP)
+
+
+def main(serving: type[FaultyServer] = FaultyServer) -> int:
     """Serve until standard input ends."""
     options = json.loads(sys.stdin.readline())
     said = Said()
@@ -113,7 +124,7 @@ def main() -> int:
         broken=lambda kind: _break(kind, said),
     )
     keys = Keys(options["public"].encode(), options["secret"].encode())
-    server = _FaultyServer(
+    server = serving(
         instrument, keys=keys, allowed=[options["client"].encode()], host=options["host"], port=options["port"]
     )
     said(port=server.port)
@@ -136,8 +147,6 @@ def _break(kind: MicroscopeFault, said: Said) -> None:
     """Let the process itself fail."""
     said(broken=kind.value)
     if kind is MicroscopeFault.FREEZES:
-        import psutil  # noqa: PLC0415 - hardly ever needed, and the process is started often
-
-        psutil.Process().suspend()
+        freeze(os.getpid())
     elif kind in (MicroscopeFault.RESTARTS, MicroscopeFault.DIES):
         os._exit(RESTARTS if kind is MicroscopeFault.RESTARTS else DIES)
