@@ -21,6 +21,10 @@ MOST_OF = 0.999
 """A train is as even as this share of its intervals."""
 FEWEST = 10
 """A train of fewer pulses has no rate."""
+LARGEST_DELAY_S = 0.07
+"""From a flip to its picture; AllenSDK takes a longer one for a mistake (TASK_FACTS 8)."""
+FEWEST_CHANGES = 10
+"""Of the patch, ten seconds' worth: fewer measure no delay."""
 LONGEST_DELAY_S = 0.5
 """A change of the photodiode that comes later belongs to no change of the patch."""
 

@@ -392,6 +392,13 @@ TWIN_FAULTS = (
 )
 
 
+FAULTY_LINES = {
+    "photodiode_unplugged_s": (Line.STIM_PHOTODIODE,),
+    "patch_covered_s": (Line.STIM_PHOTODIODE,),
+    "vsync_2p_dead_s": (Line.VSYNC_2P,),
+    "vsync_2p_and_photodiode_swapped_s": (Line.VSYNC_2P, Line.STIM_PHOTODIODE),
+}
+"""What a fault of a line is a fault of."""
 POLICY_DEVICES = ("card", "valve", "lick_sensor", "encoder", "spout", "log", "microscope", "cameras")
 ALARM_DEVICES = ("photodiode", "lines")
 """Only raise an alarm where a rig's file says nothing of them."""
@@ -460,6 +467,10 @@ class RigConfig(_Strict):
         if self.card.twin is None and isinstance(self.screen, PsychopyScreenConfig) and self.screen.paced_by == "clock":
             what = "must be monitor on a rig with a real card: flips that wait for nothing tell no refreshes"
             problems.append(Wrong("screen.paced_by", what))
+        for name, needed in FAULTY_LINES.items():
+            missing = [line.label for line in needed if line.label not in self.card.lines]
+            if missing and getattr(self.faults, name) is not None:
+                problems.append(Wrong(f"faults.{name}", f"there is no line {' and no line '.join(missing)}"))
         if self.card.twin is None and self.faults != FaultsConfig():
             problems.append(Wrong("faults", "can be asked for on a simulated card or a twin, not on a real one"))
         if problems:

@@ -28,10 +28,10 @@ from hardware.events import (
     Verdict,
 )
 from hardware.lines import Line
-from hardware.pulses import MOST_OF, Train, delays_of, train_of, train_of_recordings
+from hardware.pulses import FEWEST_CHANGES, MOST_OF, Train, delays_of, train_of, train_of_recordings
 from rig.log.reader import SessionLog
 from rig.records.card_lines import CardLines
-from rig.records.monitor_delay import FEWEST_CHANGES, MonitorDelay, measured_delay
+from rig.records.monitor_delay import MonitorDelay, measured_delay
 from rig.records.summary import Summary
 from stages.events import Lick
 from stimuli.patch import PATCH_FLIPS

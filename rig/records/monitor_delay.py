@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from hardware.arrays import FloatArray
+from hardware.pulses import FEWEST_CHANGES, LARGEST_DELAY_S
 from stages.metrics import MONITOR_DELAY_S
-
-LARGEST_S = 0.07
-"""AllenSDK takes a longer one for a mistake (TASK_FACTS 8)."""
 
 
 class DelayOrigin(StrEnum):
@@ -42,8 +40,10 @@ class MonitorDelay:
     """Standard deviation over what was measured; None for a nominal one."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.delay_s <= LARGEST_S:
-            raise ValueError(f"a monitor's delay is above 0 and at most {LARGEST_S} s; {self.delay_s:g} s is none")
+        if not 0 < self.delay_s <= LARGEST_DELAY_S:
+            raise ValueError(
+                f"a monitor's delay is above 0 and at most {LARGEST_DELAY_S} s; {self.delay_s:g} s is none"
+            )
         if (self.spread_s is None) is (self.origin is DelayOrigin.MEASURED):
             raise ValueError("a measured delay comes with its spread, a nominal one without; give both or neither")
         if self.spread_s is not None and not 0 <= self.spread_s < math.inf:
@@ -60,10 +60,8 @@ def nominal_delay(rig_parameters: Mapping[str, Any]) -> MonitorDelay:
     return MonitorDelay(float(rig_parameters.get("monitor_delay_s", MONITOR_DELAY_S)), DelayOrigin.NOMINAL)
 
 
-FEWEST_CHANGES = 10
-"""Ten seconds of a session."""
 MOST_MISSING = 0.1
-LARGEST_SPREAD_S = 0.005
+LARGEST_DELAY_SPREAD_S = 0.005
 """A third of a refresh; what spreads more is not one delay."""
 OUTLIER_S = 0.015
 """A change that is off the median by almost a refresh was drawn late, or is none of the patch's."""
@@ -89,10 +87,13 @@ def measured_delay(delays_s: FloatArray, *, n_expected: int) -> tuple[MonitorDel
     if len(good_s) < FEWEST_CHANGES:
         return None, f"too few changes of the patch were seen for the monitor's delay: {len(good_s)}"
     mean_s, spread_s = float(good_s.mean()), float(good_s.std(ddof=1))
-    if not 0 < mean_s <= LARGEST_S:
-        return None, f"a monitor's delay of {mean_s * 1e3:.2f} ms is refused: none is below 0 or above {LARGEST_S:g} s"
+    if not 0 < mean_s <= LARGEST_DELAY_S:
+        return (
+            None,
+            f"a monitor's delay of {mean_s * 1e3:.2f} ms is refused: none is below 0 or above {LARGEST_DELAY_S:g} s",
+        )
     if len(good_s) < (1 - MOST_MISSING) * n_expected:
         return None, f"the monitor's delay is not taken from {len(good_s)} of {n_expected} changes of the patch"
-    if spread_s > LARGEST_SPREAD_S:
+    if spread_s > LARGEST_DELAY_SPREAD_S:
         return None, f"a monitor's delay of {mean_s * 1e3:.2f} ± {spread_s * 1e3:.2f} ms is none"
     return MonitorDelay(mean_s, DelayOrigin.MEASURED, spread_s), ""

@@ -7,10 +7,11 @@ What it is for
     ``arrivals``  what the devices have to say, as events that the task takes
     ``columns``   flips, wheel and edges, gathered apart from the steps
     ``monitors``  stuck lick line, frozen wheel, full disk: what is watched once a second
-    ``imaging``   microscope and cameras: prepared, armed, triggered, seen, stopped, lost
+    ``imaging``   the microscope: prepared, armed, triggered, seen, stopped, lost
+    ``cameras``   likewise: started, watched, stopped
     ``lines``     what the card's lines show: silent, swapped or at the wrong rate
     ``streams``   trains of pulses and the photodiode, judged once a minute as they come
-    ``recorders`` these three, as the loop steps them
+    ``recorders`` these four, as the loop steps them
     ``realtime``  garbage collector, switch interval, priority: set for the session, restored after it
     ``control``   the authenticated command socket, and the client that talks to it
     ``process``   a session in a process of its own, watched by another one

@@ -39,10 +39,11 @@ from rig.config.rig import PsychopyScreenConfig, RigConfig, SimulatedCardConfig,
 from rig.log.schema import SCHEMA_VERSION, to_plain
 from rig.log.writer import Log
 from rig.session.backends import Backend, MouseAtTwin, calibration_of, on_card, simulated
+from rig.session.cameras import CameraSequence
 from rig.session.control import NoCommands
 from rig.session.devices import Devices
 from rig.session.escape import WithEscape
-from rig.session.imaging import CameraSequence, ImagingLimits, ImagingSequence
+from rig.session.imaging import ImagingLimits, ImagingSequence
 from rig.session.lines import LineWatch
 from rig.session.loop import Loop, Observer
 from rig.session.microscopes import is_in_process, with_microscope

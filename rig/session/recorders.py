@@ -14,7 +14,8 @@ from hardware.clock import TICKS_PER_S, ClockMap
 from hardware.events import Event
 from hardware.lines import Line
 from hardware.protocols import DeviceError
-from rig.session.imaging import BUSY_S, CameraSequence, FramesSeen, Happened, ImagingSequence
+from rig.session.cameras import CameraSequence
+from rig.session.imaging import BUSY_S, FramesSeen, Happened, ImagingSequence
 from rig.session.lines import Expected, LineMonitors, LineWatch
 from rig.session.monitors import FaultEvent
 

@@ -14,13 +14,10 @@ from hardware.arrays import AnyArray, FloatArray, IntArray
 from hardware.clock import TICKS_PER_S
 from hardware.events import Finding, Verdict
 from hardware.lines import Line
-from hardware.pulses import changes_of, delays_of, train_of_recordings
+from hardware.pulses import FEWEST_CHANGES, LARGEST_DELAY_S, changes_of, delays_of, train_of_recordings
 
 JUDGED_EVERY_S = 60.0
 TRAINS = {Line.VSYNC_2P: "2-photon frames", Line.CAM1_EXPOSURE: "cam1 exposure", Line.CAM2_EXPOSURE: "cam2 exposure"}
-LARGEST_DELAY_S = 0.07
-"""AllenSDK takes a longer one for a mistake (TASK_FACTS 8)."""
-FEWEST_CHANGES = 10
 
 
 class Streams:

@@ -14,14 +14,14 @@ import pytest
 from hardware.arrays import AnyArray
 from hardware.events import Finding, MicroscopeClock, Verdict
 from hardware.lines import Line
-from hardware.pulses import match
+from hardware.pulses import LARGEST_DELAY_S, match
 from hardware.simulated.photodiode import MONITOR_DELAY_S, MONITOR_JITTER_S
 from rig.log.reader import SessionLog, read_session
 from rig.log.schema import EDGE_DTYPE, Entry
 from rig.log.writer import EDGES, LogWriter
 from rig.records.alignment import Stream, alignment_of, frame_times_s
 from rig.records.card_lines import CardLines
-from rig.records.monitor_delay import LARGEST_S, measured_delay
+from rig.records.monitor_delay import measured_delay
 from rig.records.products import summarise, write_products
 from rig.session.streams import Streams
 from tests.builders import rig_config, run, stage
@@ -229,8 +229,8 @@ DELAYS = [
     (0.02115, 2e-4, 100, 100, ""),
     (0.0357, 1e-3, 100, 105, ""),
     (0.0357, 1e-3, 80, 100, "is not taken from 80 of 100"),
-    (LARGEST_S - 1e-3, 1e-4, 100, 100, ""),
-    (LARGEST_S + 1e-3, 1e-4, 100, 100, "is refused"),
+    (LARGEST_DELAY_S - 1e-3, 1e-4, 100, 100, ""),
+    (LARGEST_DELAY_S + 1e-3, 1e-4, 100, 100, "is refused"),
     (-0.002, 1e-4, 100, 100, "is refused"),
     (0.02, 2e-4, 9, 9, "too few"),
     (0.02, 2e-4, 0, 100, "no change of the patch was seen"),

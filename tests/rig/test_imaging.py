@@ -20,7 +20,8 @@ from hardware.events import (
     MicroscopeState,
 )
 from hardware.protocols import DeviceError, Identity
-from rig.session.imaging import CameraSequence, FramesSeen, Happened, ImagingLimits, ImagingSequence
+from rig.session.cameras import CameraSequence
+from rig.session.imaging import FramesSeen, Happened, ImagingLimits, ImagingSequence
 
 P, S = ImagingPhase, MicroscopePhase
 LIMITS = ImagingLimits(reply_s=1.0, first_frames_s=2.0, silent_s=0.5, stop_s=3.0)
