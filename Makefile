@@ -66,6 +66,7 @@ peers-test: $(DEV) $(NPC) $(ALLEN) ## Have other people's readers read our files
 	rm -rf $(PEER_SESSION)
 	$(BIN)/python -m tests.peers.sessions $(PEER_SESSION)
 	$(NPC_VENV)/bin/python tests/peers/npc_sync_reads.py $(PEER_SESSION)
+	$(ALLEN_VENV)/bin/python tests/peers/allensdk_reads_sync.py $(PEER_SESSION)
 	rm -rf $(PEER_NWB)
 	$(BIN)/python -m tests.peers.nwb_sessions $(PEER_NWB)
 	$(BIN)/python -m tests.peers.inspector_accepts $(PEER_NWB)

@@ -17,6 +17,7 @@ Where to find what
     ``protocols``    the Protocols and the values that cross them
     ``events``       what devices put into the log
     ``lines``        the digital lines and their bits
+    ``pulses``       what the edges of a line say: trains, the photodiode's delays, two recorders' copies
     ``clock``        clocks, ticks, the map between host and card
     ``calibration``  volume to open time of the valve
     ``simulated/``   card, valve, wheel, spout, microscope, cameras, model mice

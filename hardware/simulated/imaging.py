@@ -145,6 +145,7 @@ class SimulatedCameras:
         self._card = card
         self._trains = [PulseTrain(rate_hz=CAMERA_RATE_HZ) for _ in range(2)]
         self._states: list[CameraState] = []
+        self._files: list[str] = []
         for line, train in zip((Line.CAM1_EXPOSURE, Line.CAM2_EXPOSURE), self._trains, strict=True):
             card.add_train(line, train, width_s=PULSE_S)
 
@@ -167,14 +168,16 @@ class SimulatedCameras:
 
     def start(self, *, session_id: str) -> None:
         """See ``Cameras.start``."""
+        self._files = camera_files(session_id)
         for train in self._trains:
             train.start(self._card.clock.now_s())
-        self._states.append(CameraState(recording=True, what=session_id))
+        self._states.append(CameraState(recording=True, what=session_id, files=self._files))
 
     def stop(self) -> None:
         """See ``Cameras.stop``."""
         self.close()
-        self._states.append(CameraState(recording=False))
+        n_exposures = [train.n_until(self._card.clock.now_s()) for train in self._trains]
+        self._states.append(CameraState(recording=False, files=self._files, n_exposures=n_exposures))
 
     def poll(self) -> Sequence[CameraState]:
         """See ``Cameras.poll``."""
@@ -182,3 +185,8 @@ class SimulatedCameras:
             return ()
         states, self._states = self._states, []
         return states
+
+
+def camera_files(session_id: str) -> list[str]:
+    """Return what the simulated cameras' files would be called: behaviour camera, eye camera."""
+    return [f"{session_id}_behavior.mp4", f"{session_id}_eye.mp4"]

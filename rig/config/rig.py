@@ -393,6 +393,8 @@ TWIN_FAULTS = (
 
 
 POLICY_DEVICES = ("card", "valve", "lick_sensor", "encoder", "spout", "log", "microscope", "cameras")
+ALARM_DEVICES = ("photodiode", "lines")
+"""Only raise an alarm where a rig's file says nothing of them."""
 
 
 class RigConfig(_Strict):
@@ -425,7 +427,7 @@ class RigConfig(_Strict):
     @field_validator("policies")
     @classmethod
     def _known_devices(cls, policies: dict[str, FaultPolicy]) -> dict[str, FaultPolicy]:
-        unknown = sorted(set(policies) - set(POLICY_DEVICES))
+        unknown = sorted(set(policies) - set(POLICY_DEVICES) - set(ALARM_DEVICES))
         if unknown:
             raise ValueError(f"no such device: {', '.join(unknown)}; one of {', '.join(POLICY_DEVICES)}")
         missing = [device for device in POLICY_DEVICES if device not in policies]

@@ -47,6 +47,7 @@ from rig.session.lines import LineWatch
 from rig.session.loop import Loop, Observer
 from rig.session.microscopes import is_in_process, with_microscope
 from rig.session.recorders import Recorders
+from rig.session.streams import Streams
 from stages.checks import screen_problems
 from stages.events import SessionStarted
 from stages.parameters import Stage, StageParameters
@@ -219,7 +220,8 @@ def assembled(
         valve_range_ul=(config.valve.volume_min_ul, config.valve.volume_max_ul),
     )
     streams = RandomStreams(plan.seed)
-    watch = LineWatch(log.edges)
+    streams_of_lines = Streams(patch_flips=PATCH_FLIPS if config.has_photodiode else None)
+    watch = LineWatch(log.edges, streams=streams_of_lines)
     clock: Clock = VirtualClock() if plan.fast else HostClock()
     card_seed = int(streams.stream("card").integers(2**32))
     setting = _setting(plan.stage)
@@ -294,7 +296,16 @@ def assembled(
         else:
             at_twin = MouseAtTwin(plan.mouse_kind, int(streams.stream("mouse").integers(2**32)), setting)
             backend = stack.enter_context(
-                on_card(config, config.card, clock=clock, seed=card_seed, sink=watch, mouse=at_twin, twin=twin)
+                on_card(
+                    config,
+                    config.card,
+                    clock=clock,
+                    seed=card_seed,
+                    sink=watch,
+                    imaging=imaging,
+                    mouse=at_twin,
+                    twin=twin,
+                )
             )
         if imaging:
             backend = stack.enter_context(with_microscope(backend, config, clock=clock, running=microscope))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 from hardware.arrays import AnyArray, IntArray
 from hardware.calibration import ValveCalibration
 from hardware.clock import CardClock, Clock
+from hardware.events import CameraState, Finding, Verdict
 from hardware.lines import Line
 from hardware.nidaq.connection import Connection
 from hardware.nidaq.edges import NidaqEdges
@@ -33,6 +34,7 @@ from hardware.protocols import (
     EdgeSink,
     EdgeSource,
     Encoder,
+    Identity,
     Microscope,
     RewardValve,
     Spout,
@@ -41,7 +43,7 @@ from hardware.protocols import (
 )
 from hardware.simulated.card import SimulatedCard
 from hardware.simulated.faults import Faults
-from hardware.simulated.imaging import SimulatedCameras, SimulatedMicroscope
+from hardware.simulated.imaging import CAMERA_RATE_HZ, PULSE_S, SimulatedCameras, SimulatedMicroscope, camera_files
 from hardware.simulated.mice import ModelMouse, MouseKind, Setting
 from hardware.simulated.microscope.process import SimulatedMicroscopeProcess
 from hardware.simulated.microscope.wires import AtTwin, OnSimulatedCard
@@ -64,6 +66,8 @@ GATHER_LAG_S = 0.02
 """A refresh and some: until then the loop has read every lick."""
 NO_TWIN_ADDRESS = "127.0.0.1:0"
 JOIN_S = 2.0
+CAMERA_LEAD_S = 0.05
+"""A twin's cameras expose from so long after they are started on: telling the twin takes a call."""
 CHATTER_HZ = 200.0
 LATE_ANSWER_S = 0.06
 """What a twin's line or server does when its fault is asked for."""
@@ -217,12 +221,15 @@ def on_card(
     seed: int,
     sink: EdgeSink | None,
     mouse: MouseAtTwin,
+    imaging: bool = False,
     twin: Twin | None = None,
 ) -> Iterator[Backend]:
     """Yield the devices of a card; start its twin before, where there is one, and end it afterwards.
 
     Parameters
     ----------
+    imaging
+        Whether this session has a microscope and cameras; a twin's cameras are simulated.
     mouse
         Sits behind a twin.
     twin
@@ -266,6 +273,7 @@ def on_card(
             paths=list(config.valve.paths),
         )
         encoder = NidaqEncoder(connection=connection, edges=edges, clock=clock)
+        cameras = None if at_twin is None or not imaging else _CamerasAtTwin(clock, at_twin)
         stuck = config.faults.spout_stuck
         spout = SimulatedSpout(clock=clock, stuck=stuck) if at_twin is None else _SpoutAtTwin(clock, at_twin, stuck)
 
@@ -287,7 +295,8 @@ def on_card(
             encoder=encoder,
             sync=sync,
             spout=spout,
-            in_order=[edges, sync, valve, encoder, spout],
+            in_order=[edges, sync, valve, encoder, spout, *([cameras] if cameras is not None else [])],
+            cameras=cameras,
             echo_is_high=lambda: bool(edges.state & Line.REWARD_ECHO.mask),
             see=at_twin.see if at_twin is not None else lambda _host_s, _identity: False,
             begin=begin,
@@ -417,6 +426,23 @@ class _AtTwin:
         """Tell that the spout has come, or goes."""
         self._told.put(lambda: self._bench.spout(at_mouse))
 
+    def tell(self, what: Callable[[], None]) -> None:
+        """Have something done in its turn."""
+        self._told.put(what)
+
+    def cameras(self, *, start_host_s: float) -> None:
+        """Give exposures on the cameras' lines."""
+        for line in self._camera_lines():
+            self._bench.train(line, CAMERA_RATE_HZ, PULSE_S, start_host_s)
+
+    def stop_cameras(self) -> list[int]:
+        """Give no more; return how many there were, of each camera."""
+        return [self._bench.stop_train(line) for line in self._camera_lines()]
+
+    def _camera_lines(self) -> list[str]:
+        lines = (Line.CAM1_EXPOSURE, Line.CAM2_EXPOSURE)
+        return [_input(self._card, line) for line in lines if line.label in self._card.lines]
+
     def ask_for_faults(self, start_host_s: float) -> None:
         """Have the twin break what the rig's file asks for, when it asks for it."""
         card, asked = self._card, self._faults
@@ -465,6 +491,57 @@ class _AtTwin:
                     remedy="start the session again; what it records from here on is no mouse's behaviour",
                 )
                 return
+
+
+class _CamerasAtTwin:
+    """Behaviour and eye camera whose exposures are pulses on the twin's lines."""
+
+    name = "cameras"
+
+    def __init__(self, clock: Clock, twin: _AtTwin) -> None:
+        self._clock = clock
+        self._twin = twin
+        self._files: list[str] = []
+        self._states: queue.SimpleQueue[CameraState] = queue.SimpleQueue()
+
+    def open(self) -> Identity:
+        """Say what is simulated."""
+        return Identity(device=self.name, model=f"simulated at the twin, two at {CAMERA_RATE_HZ:g} Hz")
+
+    def check(self) -> list[Finding]:
+        """Two cameras that are always there."""
+        return [Finding(name="cameras", verdict=Verdict.PASS, figure="2 present")]
+
+    def health(self) -> dict[str, float]:
+        """Return nothing: the exposures are counted where they are seen."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing: pulses end with the twin, or are stopped before."""
+
+    def start(self, *, session_id: str) -> None:
+        """See ``Cameras.start``."""
+        self._files = camera_files(session_id)
+        start_s = self._clock.now_s() + CAMERA_LEAD_S
+
+        def tell() -> None:
+            self._twin.cameras(start_host_s=start_s)
+            self._states.put(CameraState(recording=True, what=session_id, files=self._files))
+
+        self._twin.tell(tell)
+
+    def stop(self) -> None:
+        """See ``Cameras.stop``."""
+
+        def tell() -> None:
+            n_exposures = self._twin.stop_cameras()
+            self._states.put(CameraState(recording=False, files=self._files, n_exposures=n_exposures))
+
+        self._twin.tell(tell)
+
+    def poll(self) -> Sequence[CameraState]:
+        """See ``Cameras.poll``."""
+        return [self._states.get() for _ in range(self._states.qsize())]
 
 
 class _SpoutAtTwin(SimulatedSpout):

@@ -49,7 +49,7 @@ class ImagingLimits:
     """From prepare, arm or abort until the microscope has done so."""
     first_frames_s: float = 10.0
     """From the trigger to the first frames on the 2-photon line."""
-    silent_s: float = 2.0
+    silent_s: float = 1.5
     """Without a frame in mid-recording."""
     stop_s: float = 20.0
     """From stop until the recording has been written out."""
@@ -207,7 +207,9 @@ class ImagingSequence:
         for state in said:
             out.events.append(state)
             if isinstance(state, MicroscopeState):
-                self._said = state.phase
+                is_late = state.phase in (MicroscopePhase.PREPARED, MicroscopePhase.ARMED)
+                if not (self.phase is ImagingPhase.STOPPING and is_late):  # the answer to what came before the stop
+                    self._said = state.phase
                 self._hear_state(state, out, now_s)
 
     def _hear_state(self, state: MicroscopeState, out: Happened, now_s: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from hardware.clock import TICKS_PER_S
 from hardware.lines import IDLE_STATE, Line
 from hardware.protocols import EdgeSink
 from rig.session.monitors import FaultEvent, Monitor
+from rig.session.streams import Streams
 
 WATCHED = (Line.VSYNC_2P, Line.STIM_PHOTODIODE, Line.CAM1_EXPOSURE, Line.CAM2_EXPOSURE, Line.ALIGN, Line.LICK_SENSOR)
 KEPT_RISES = 64
@@ -49,33 +51,41 @@ class LineSeen:
     """Ticks of the last ``KEPT_RISES`` at most."""
 
     def rate_hz(self, *, since_ticks: int) -> float:
-        """Return the rate of the rises since a count, by their median; 0 where there are too few."""
-        rises = self.rises[self.rises >= since_ticks]
-        if len(rises) < JUDGED_RISES:
+        """Return the rate of the last rises, by their median; 0 where there are too few since a count."""
+        last = self.rises[-JUDGED_RISES:].tolist()
+        if len(last) < JUDGED_RISES or last[0] < since_ticks:
             return 0.0
-        return TICKS_PER_S / float(np.median(np.diff(rises[-JUDGED_RISES:])))
+        return float(TICKS_PER_S / sorted(after - rise for rise, after in pairwise(last))[JUDGED_RISES // 2 - 1])
 
 
 class LineWatch:
     """Passes edges on to a sink and takes note of them.
 
     ``seen`` is replaced as a whole, never changed: another thread may take it at any time.
+
+    Parameters
+    ----------
+    streams
+        Judges them once a minute.
     """
 
-    def __init__(self, sink: EdgeSink | None) -> None:
+    def __init__(self, sink: EdgeSink | None, *, streams: Streams) -> None:
         self._sink = sink
+        self.streams = streams
         self._state = IDLE_STATE
         self.seen: Mapping[Line, LineSeen] = dict.fromkeys(WATCHED, LineSeen())
 
     def begin(self, state: int | None) -> None:
         """Take the state of all lines before the session's first edge."""
         self._state = IDLE_STATE if state is None else state
+        self.streams.begin(self._state)
         self.seen = {line: LineSeen(is_high=bool(self._state & line.mask)) for line in WATCHED}
 
     def __call__(self, *, ticks: IntArray, states: AnyArray) -> None:
         """See ``EdgeSink``."""
         if self._sink is not None:
             self._sink(ticks=ticks, states=states)
+        self.streams.take(ticks=ticks, states=states)
         now = np.asarray(states, np.int64)
         before = np.concatenate([[self._state], now[:-1]])
         self._state = int(now[-1])
@@ -214,13 +224,14 @@ class LineMonitors:
         """Return which line has the frames of the 2-photon line, if that has others or none."""
         if expected.frames_hz is None:
             return None
-        recent = read_ticks - RECENT_TICKS
-        rates = {line: seen[line].rate_hz(since_ticks=recent) for line in WATCHED}
+        recent, frames_hz = read_ticks - RECENT_TICKS, expected.frames_hz
 
         def has_frames(line: Line) -> bool:
-            return abs(rates[line] / (expected.frames_hz or 1.0) - 1) < SAME_RATE
+            return abs(seen[line].rate_hz(since_ticks=recent) / frames_hz - 1) < SAME_RATE
 
+        if has_frames(Line.VSYNC_2P):
+            return None
         others = [line for line in WATCHED if line is not Line.VSYNC_2P and has_frames(line)]
-        if has_frames(Line.VSYNC_2P) or not others:
+        if not others:
             return None
         return f"{others[0].label} has the frames of vsync_2p: the two lines are swapped"

@@ -307,7 +307,7 @@ class Loop:
 
     def _step_recorders(self, flip: Flip, inputs: list[InputEvent]) -> None:
         """Step microscope and cameras, by the edges of their lines until now."""
-        if self._recorders.images and not self._gathered_elsewhere:
+        if not self._gathered_elsewhere and self._recorders.wants_edges(now_s=self._clock.now_s()):
             self._columns.gather()
         self._recorders.read(until_s=self._columns.read_until_s)
         self._hear(self._recorders.step(now_s=self._clock.now_s()), flip, inputs)
@@ -437,6 +437,7 @@ class Loop:
                 recorders.read(until_s=self._columns.read_until_s)
                 self._hear(recorders.step(now_s=clock.now_s()), flip, left)
             self._columns.gather()
+            self._hear(recorders.last_word(), flip, left)
         finally:
             errors: list[DeviceError] = [] if recorders.finished else self._devices.stop_recording()
         return errors + [

@@ -10,13 +10,18 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hardware.clock import ClockMap
+from hardware.clock import TICKS_PER_S, ClockMap
 from hardware.events import Event
 from hardware.lines import Line
 from hardware.protocols import DeviceError
 from rig.session.imaging import BUSY_S, CameraSequence, FramesSeen, Happened, ImagingSequence
 from rig.session.lines import Expected, LineMonitors, LineWatch
 from rig.session.monitors import FaultEvent
+
+READ_EVERY_S = 1.9
+"""In simulated time, where a reading costs as much as seconds of a session: with every second look at the lines."""
+SUSPICIOUS_S = 1.2
+"""A photodiode that has been silent for so long is looked at with every look."""
 
 
 @dataclass(slots=True)
@@ -69,12 +74,14 @@ class Recorders:
         self._frames_hz = frames_hz
         self._photodiode = photodiode
         self._monitors = LineMonitors(patch_s=patch_s)
-        self._read_until_s = -math.inf
+        self._read_until_s = self._judged_until_s = -math.inf
+        self._is_suspicious = False
 
-    @property
-    def images(self) -> bool:
-        """Whether this session has a microscope."""
-        return self._microscope is not None
+    def wants_edges(self, *, now_s: float) -> bool:
+        """Whether the edges of its lines are to be read now, where nobody reads them all the time."""
+        if self._microscope is None:
+            return False
+        return self._microscope.is_busy or self._is_suspicious or now_s - self._read_until_s >= READ_EVERY_S
 
     @property
     def finished(self) -> bool:
@@ -102,6 +109,7 @@ class Recorders:
     def step(self, *, now_s: float) -> Said:
         """Take what they say and what their lines show."""
         said = Said()
+        said.events += self._watch.streams.findings()
         if self._cameras is not None:
             said.take(self._cameras.step(now_s=now_s), device=self._cameras.name)
         if self._microscope is not None:
@@ -126,11 +134,20 @@ class Recorders:
             said.take(self._cameras.end(now_s=now_s), device=self._cameras.name)
         return said
 
+    def last_word(self) -> Said:
+        """Judge the streams once more, when all edges have passed the watch."""
+        self._watch.streams.judge()
+        return Said(events=list(self._watch.streams.findings()))
+
     def judge_lines(self, *, clock_map: ClockMap, time_s: float) -> Iterable[FaultEvent]:
         """Judge what the lines have shown until all of them were read."""
-        if not math.isfinite(self._read_until_s):
-            return ()
+        if self._read_until_s == self._judged_until_s:
+            return ()  # nothing has been read since
+        self._judged_until_s = self._read_until_s
         expects_frames = self._microscope is not None and self._microscope.expects_frames
+        read_ticks = clock_map.ticks(clock_map.session_s(self._read_until_s))
+        silent_ticks = read_ticks - self._watch.seen[Line.STIM_PHOTODIODE].changed_ticks
+        self._is_suspicious = self._photodiode and silent_ticks > SUSPICIOUS_S * TICKS_PER_S
         return self._monitors.tick(
             self._watch.seen,
             Expected(
@@ -138,7 +155,7 @@ class Recorders:
                 frames_hz=self._frames_hz if expects_frames else None,
                 exposures=self._cameras is not None and self._cameras.expects_exposures,
             ),
-            read_ticks=clock_map.ticks(clock_map.session_s(self._read_until_s)),
+            read_ticks=read_ticks,
             time_s=time_s,
         )
 

@@ -21,6 +21,7 @@ from hardware.simulated.twin.model import Card, ticks_in
 from hardware.simulated.twin.mouse import MouseAtCard, WheelSignal, WheelSupply
 from hardware.simulated.twin.photodiode import PhotodiodeAtCard
 from hardware.simulated.twin.servicer import Servicer
+from hardware.simulated.twin.trains import TrainAtCard
 
 FASTEST_CHATTER_HZ = 10_000.0
 PHOTODIODE_KEY = 5
@@ -37,6 +38,7 @@ class Desk:
         self._mouse: MouseAtCard | None = None
         self._wheel: str | None = None
         self._photodiode: PhotodiodeAtCard | None = None
+        self._trains: dict[str, TrainAtCard] = {}
         self._n_leases = 0
         self._operations: dict[str, Callable[..., Any]] = {
             "stepped": lambda: servicer.stepped,
@@ -53,6 +55,8 @@ class Desk:
             "n_tasks": lambda: len(servicer.tasks),
             "mouse": self._put_mouse,
             "photodiode": self._put_photodiode,
+            "train": self._train,
+            "stop_train": self._stop_train,
             "see": self._see,
             "spout": self._spout,
             "mouse_truth": self._mouse_truth,
@@ -203,6 +207,19 @@ class Desk:
             card=self._card, rng=rng, pin=line, frame=frame, running=running, start_host_s=start_host_s
         )
 
+    def _train(self, line: str, rate_hz: float, width_s: float, start_host_s: float) -> None:
+        if line in self._trains:
+            self._trains[line].stop()
+        self._trains[line] = TrainAtCard(
+            card=self._card, pin=line, rate_hz=rate_hz, width_s=width_s, start_host_s=start_host_s
+        )
+
+    def _stop_train(self, line: str) -> int:
+        if line not in self._trains:
+            raise ValueError(f"there are no pulses on {line}")
+        self._trains[line].stop()
+        return self._trains.pop(line).n_pulses
+
     def _at_card(self) -> MouseAtCard:
         if self._mouse is None:
             raise ValueError("there is no mouse")
@@ -302,6 +319,7 @@ class Desk:
             task.aborted = True
         servicer.tasks.clear()
         self._mouse = self._wheel = self._photodiode = None
+        self._trains.clear()
         card = Card(device=old.device, clock=old.clock)
         card.advance(old.now)
         servicer.card = card
