@@ -101,6 +101,8 @@ class Commander:
         self.turned_away = ""
         """Why the last hello was refused."""
         self.status: Status | None = None
+        self.best: tuple[float, float, float] | None = None
+        """The quickest exchange of late: half its round trip, the offset, the host's time; all in seconds."""
         self.acknowledged_s: deque[float] = deque(maxlen=KEPT)
         self.done_s: deque[float] = deque(maxlen=KEPT)
         """How long commands took."""
@@ -138,11 +140,6 @@ class Commander:
     def busy(self) -> bool:
         """Whether a command is waiting or under way."""
         return self._flight is not None or bool(self._queue)
-
-    @property
-    def best(self) -> tuple[float, float, float] | None:
-        """The quickest exchange of late: half its round trip, the offset, the host's time; all in seconds."""
-        return min(self._exchanges, default=None)
 
     # --- asking -------------------------------------------------------------------------------------
 
@@ -258,9 +255,10 @@ class Commander:
         self._stamp = (back.answered_at_s, now_s)
         offset_s = ((back.received_at_s - back.sent_at_s) + (back.answered_at_s - now_s)) / 2
         self._exchanges.append((bound_s, offset_s, (back.sent_at_s + now_s) / 2))
+        self.best = min(self._exchanges)
         if len(self._exchanges) == EXCHANGES and now_s >= self._clock_due_s:
             self._clock_due_s = now_s + CLOCK_EVERY_S
-            bound_s, offset_s, host_s = min(self._exchanges)
+            bound_s, offset_s, host_s = self.best
             self.events.append(MicroscopeClock(offset_s=offset_s, bound_s=bound_s, host_s=host_s, n=EXCHANGES))
 
     # --- time ---------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ What it is for
     ``streams``   trains of pulses and the photodiode, judged once a minute as they come
     ``recorders`` these four, as the loop steps them
     ``realtime``  garbage collector, switch interval, priority: set for the session, restored after it
+    ``microscopes``  which microscope a rig has
     ``control``   the authenticated command socket, and the client that talks to it
     ``process``   a session in a process of its own, watched by another one
 

@@ -75,6 +75,8 @@ LEAD_S = 0.25
 """The simulated monitor's first refresh comes this long after it was made, in real time."""
 LINK_S = 0.5
 """A command over a link that is not answered in time is said by the link itself; the session waits a little longer."""
+LINK_LEAD_S = 1.0
+"""A simulated microscope's process is started, greeted and asked the time before the first flip."""
 VERSIONS_OF = ("numpy", "msgspec", "pydantic", "pyzmq", "pyyaml", "psychopy", "nidaqmx", "pyserial")
 
 
@@ -275,6 +277,8 @@ def assembled(
             _refuse_failed(preface)
             lead_s += window.lead_s
         if isinstance(config.card, SimulatedCardConfig):
+            if imaging and not is_in_process(config.microscope):
+                lead_s += LINK_LEAD_S
             shown = refreshes(lead_s)
             model = mouse or make_mouse(
                 plan.mouse_kind,

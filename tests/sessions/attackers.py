@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import zmq
 
@@ -86,11 +86,8 @@ class Attack:
     def bare(self) -> None:
         """Connect and send noise that is no greeting."""
         while self.goes_on:
-            with closing(socket.create_connection(("127.0.0.1", self.port))) as bare:
-                try:
-                    bare.sendall(os.urandom(200))
-                except OSError:
-                    pass
+            with closing(socket.create_connection(("127.0.0.1", self.port))) as bare, suppress(OSError):
+                bare.sendall(os.urandom(200))
             self.count("bare connections")
             time.sleep(0.002)
 

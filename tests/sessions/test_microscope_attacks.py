@@ -141,8 +141,10 @@ def run(folder: Path, *, tape: bytes, attacked: bool) -> Measured:
             attacker = attacking(running, tape)
         ended = loop.run()
         if attacker is not None:
-            said, _ = attacker.communicate(timeout=60.0)
-            done = json.loads(said)
+            assert attacker.stdout is not None
+            done = json.loads(attacker.stdout.read())
+            attacker.stdout.close()
+            attacker.wait(60.0)
     assert ended.reason is EndReason.TIME
     entries = read_session(folder / "session").entries
     assert not [entry for entry in entries if isinstance(entry.event, CommandReceived)]
