@@ -20,10 +20,10 @@ import psutil
 
 from hardware.links.secured import Keys
 from hardware.microscope.client import Peer
+from hardware.simulated.apart import APART
 from hardware.simulated.microscope.faults import MicroscopeFault
 from hardware.simulated.microscope.instrument import Wrong
 from hardware.simulated.microscope.program import RESTARTS, freeze
-from hardware.simulated.twin.process import APART
 
 END_WITHIN_S = 5.0
 AHEAD_S = 0.4
