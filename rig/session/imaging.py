@@ -127,8 +127,8 @@ class ImagingSequence:
 
     @property
     def expects_frames(self) -> bool:
-        """Whether frames are to be seen on the 2-photon line now."""
-        return self.phase is ImagingPhase.RUNNING
+        """Whether frames are to be seen on the 2-photon line now, if all were well."""
+        return self._triggered and self.phase in (ImagingPhase.STARTING, ImagingPhase.RUNNING, ImagingPhase.LOST)
 
     @property
     def is_busy(self) -> bool:

@@ -187,3 +187,12 @@ def test_a_touch_of_the_spout_shows_that_the_lick_line_lives(monkeypatch: pytest
         silent = touched(rig.edges)
         assert (silent.verdict, silent.figure) == (Verdict.FAIL, "silent for 0.2 s")
         assert silent.remedy
+
+
+def test_a_line_that_is_not_there_can_not_fail() -> None:
+    fields = rig_config("twin").model_dump()
+    del fields["card"]["lines"]["vsync_2p"]
+    for fault in ("vsync_2p_dead_s", "vsync_2p_and_photodiode_swapped_s"):
+        with pytest.raises(ValueError, match=rf"faults\.{fault}: there is no line vsync_2p"):
+            RigConfig.model_validate({**fields, "faults": {fault: 1.0}})
+    RigConfig.model_validate({**fields, "faults": {"photodiode_unplugged_s": 1.0}})

@@ -60,6 +60,33 @@ def test_a_line_that_fails_is_named_within_five_seconds(tell: Tell, fault: str, 
     assert replay(ran.as_read()).difference is None
 
 
+def test_lines_that_are_swapped_from_the_first_are_named_though_no_frame_was_ever_seen() -> None:
+    ran = simulated(vsync_2p_and_photodiode_swapped_s=0.0)
+    raised = {entry.event.alarm: entry.refresh / 60 for entry in ran.entries(AlarmRaised)}
+    assert raised["lines"] <= LIMIT_S
+
+
+@pytest.mark.parametrize(
+    ("fault", "device"), [("photodiode_unplugged_s", "photodiode"), ("vsync_2p_and_photodiode_swapped_s", "lines")]
+)
+def test_a_rig_may_have_a_policy_for_what_else_only_raises_an_alarm(fault: str, device: str) -> None:
+    config = rig_config("simulated_imaging", faults={fault: FAULT_S}, policies={device: "stop"})
+    ran = run(stage(task_duration_min=0.5), config)
+    assert ran.ended.reason is EndReason.FAULT
+    assert ran.ended.why.startswith(f"{device}: ")
+
+
+def test_a_session_without_a_microscope_has_its_photodiode_watched_all_the_same() -> None:
+    ran = run(stage(task_duration_min=2.0), rig_config("simulated", faults={"photodiode_unplugged_s": FAULT_S}))
+    assert [event.alarm for event in ran.all(AlarmRaised)] == ["photodiode"]
+
+
+def test_lines_that_are_as_they_should_be_raise_no_alarm() -> None:
+    for behaviour in ("perfect", "jittering", "dropping", "drifting"):
+        ran = run(stage(task_duration_min=2.0), rig_config("simulated_imaging", behaviour=behaviour))
+        assert ran.all(AlarmRaised) == []
+
+
 def in_real_time(card: str, fault: str, alarm: str, *, fault_s: float) -> list[Entry]:
     """Run until the alarm comes, and no longer than until it must have come."""
     commands = LocalCommands()
