@@ -117,7 +117,7 @@ class Commanded:
 @pytest.mark.parametrize("plane_groups", [1, 4])
 def test_its_frames_come_on_its_own_clock_an_edge_for_each_plane_group(plane_groups: int, triggered: bool) -> None:
     with Commanded(plane_groups=plane_groups) as scope:
-        last = scope.record(100, triggered=triggered)
+        last = scope.record(40, triggered=triggered)
         names = [called.name for called in scope.process.called]
     pulses_s = np.array(scope.process.pulses_s)
     rate_hz = RATE_HZ * plane_groups * (1 + DRIFT_PPM * 1e-6)

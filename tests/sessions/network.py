@@ -114,7 +114,7 @@ SOAK = [
     if case.policy is not policy
 ]
 """The same under every other policy, with and without a trigger's wire."""
-AT_ONCE = 6
+AT_ONCE = 8
 
 
 def _run(*words: str, told: str | None = None) -> None:
