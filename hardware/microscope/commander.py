@@ -165,7 +165,7 @@ class Commander:
         try:
             message = for_rig(data)
         except MessageError as error:
-            self._refusals.add("not understood" if "version" not in str(error) else str(error))
+            self._refusals.add("another version of the protocol" if "version" in str(error) else "not understood")
             return
         match message:
             case Welcome():

@@ -155,8 +155,14 @@ class Receiver:
         self._complaints = Pace(per_s=1.0, burst=2)
         self.phase = Phase.IDLE
         self.recording: Recording | None = None
+        self._is_ours = False
         self.jobs: deque[Job] = deque()
         self.outbox: deque[tuple[bytes, bytes]] = deque()
+
+    @property
+    def holds(self) -> bool:
+        """Whether a rig has set something going that has not been stopped; what people do there is theirs."""
+        return self._is_ours and self.phase in HELD
 
     @property
     def commanded_by(self) -> str | None:
@@ -323,8 +329,10 @@ class Receiver:
         """Take note of how a command went: ``why`` it was not carried out, or None."""
         if why is None:
             if job.verb is Verb.PREPARE:
-                self.recording = job.recording
+                self.recording, self._is_ours = job.recording, True
                 self._warnings.clear()
+            elif job.verb in (Verb.STOP, Verb.ABORT):
+                self._is_ours = False
             if (now := BECOMES.get(job.verb)) is not None and not (now is Phase.STOPPED and self.phase is Phase.IDLE):
                 self.phase = now
             if job.why:
@@ -364,7 +372,7 @@ class Receiver:
         return min(self._status_due_s, current.heard_s + current.lost_s)
 
     def _stop_held(self, why: str, now_s: float) -> None:
-        if self.recording is not None and self.phase in HELD and now_s >= self._stop_due_s:
+        if self.holds and now_s >= self._stop_due_s:
             self._stop_due_s = now_s + AGAIN_S
             self.jobs.append(Job(verb=Verb.STOP, why=why))
 

@@ -17,7 +17,7 @@ import zmq
 
 from hardware.links.secured import Gate, Keys, Pace, Refusals, Waker, bound_server, drained, wait_for
 from hardware.microscope.messages import Recording, Verb
-from hardware.microscope.receiver import HELD, About, Job, Progress, Receiver
+from hardware.microscope.receiver import About, Job, Progress, Receiver
 
 LOOK_EVERY_S = 0.1
 """How often the instrument is asked for its progress."""
@@ -132,7 +132,7 @@ class MicroscopeServer:
         with self._lock:
             if self._closing:
                 return
-            if self._receiver.recording is not None and self._receiver.phase in HELD:
+            if self._receiver.holds:
                 self._receiver.jobs.append(Job(verb=Verb.STOP, why="the microscope's program ends"))
                 self._lock.notify_all()
             self._lock.wait_for(lambda: self._idle and not self._receiver.jobs, CLOSE_S)

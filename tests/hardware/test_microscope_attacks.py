@@ -350,7 +350,7 @@ def test_a_rigs_client_reads_no_more_than_it_can_of_a_microscope_that_floods(tel
         begun_s = time.monotonic()
         with pytest.raises(DeviceError, match="nobody answers"):
             client.open()
-        time.sleep(2.0)
+        time.sleep(1.0)
         took_s = time.monotonic() - begun_s
         read = client.refusals.n.get("not understood", 0)
         found = [event for event in client.poll() if isinstance(event, Finding)]

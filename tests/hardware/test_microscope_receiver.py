@@ -463,6 +463,19 @@ def test_a_stop_that_fails_is_tried_again(desk: Desk) -> None:
     assert desk.receiver.phase is P.STOPPED
 
 
+def test_what_people_acquire_at_the_microscope_when_no_rig_commands_it_is_left_alone(desk: Desk) -> None:
+    epoch = armed(desk)
+    desk.ask(epoch, Verb.START)
+    desk.ask(epoch, Verb.STOP)
+    desk.say(Goodbye(epoch=epoch))
+    desk.receiver.progressed(Progress(phase=P.ACQUIRING), now_s=desk.now_s)
+    done = list(desk.done)
+    for _ in range(5):
+        desk.wait(LOST_S)
+        desk.work()
+    assert desk.done == done
+
+
 def test_the_next_rig_comes_in_when_the_one_before_is_lost_and_finds_it_stopped(desk: Desk) -> None:
     epoch = armed(desk)
     desk.ask(epoch, Verb.START)

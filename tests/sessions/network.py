@@ -8,7 +8,6 @@ since not every kernel has ``netem``.
 from __future__ import annotations
 
 import ctypes
-import itertools
 import json
 import os
 import socket
@@ -111,11 +110,11 @@ CASES = [
 SOAK = [
     replace(case, policy=policy, wired=wired, name=f"{case.name}, {policy.value}{', wired' if wired else ''}")
     for case in CASES
-    for policy, wired in itertools.product(FaultPolicy, (False, True))
-    if case.policy is not policy or wired
+    for policy, wired in zip(FaultPolicy, (False, True, False, True), strict=True)
+    if case.policy is not policy
 ]
-"""The same under every policy, with and without a trigger's wire."""
-AT_ONCE = 6
+"""The same under every other policy, with and without a trigger's wire."""
+AT_ONCE = 8
 
 
 def _run(*words: str, told: str | None = None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -17,6 +18,8 @@ from hardware.clock import HostClock
 from hardware.events import Event, Finding, ImagingPhase, ImagingStep, MicroscopeEvent, MicroscopeState
 from hardware.microscope.client import MicroscopeClient, Peer
 from hardware.microscope.commander import LinkSettings
+from hardware.microscope.messages import Recording
+from hardware.microscope.messages import Verb as LinkVerb
 from hardware.protocols import DeviceError
 from hardware.simulated.microscope.faults import MicroscopeFault as Fault
 from hardware.simulated.microscope.faults import MicroscopeStep as Step
@@ -100,8 +103,8 @@ class Rehearsed:
     """When the session was over, on the host's clock."""
     stopped_after_s: float = 0.0
     """How long after that the microscope acquired."""
-    n_asked: int = 0
-    """How often it was told to start."""
+    asked: Counter[str] = field(default_factory=Counter)
+    """How often it was told to do what."""
     called: list[tuple[str, str, float]] = field(default_factory=list)
     """What the instrument did."""
 
@@ -140,13 +143,15 @@ class _Line:
 
 
 class _Client(MicroscopeClient):
-    """Counts how often it is told to start."""
+    """Counts how often it is told to do what."""
 
-    n_starts = 0
+    def __init__(self, *, peer: Peer, settings: LinkSettings, clock: HostClock) -> None:
+        self.asked: Counter[str] = Counter()
+        super().__init__(peer=peer, settings=settings, clock=clock)
 
-    def start(self) -> None:
-        self.n_starts += 1
-        super().start()
+    def _ask(self, verb: LinkVerb, recording: Recording | None = None) -> None:
+        self.asked[verb.value] += 1
+        super()._ask(verb, recording)
 
 
 OnPhase = Callable[[ImagingPhase], None]
@@ -212,7 +217,7 @@ class _Rehearsal:
         while self.process.acquiring and time.perf_counter() < limit_s:
             time.sleep(STEP_S)
         out.stopped_after_s = time.perf_counter() - out.ended_s
-        out.n_asked = self.client.n_starts
+        out.asked = self.client.asked
         out.called = [(called.name, called.session, called.host_s) for called in self.process.called]
         return out
 
@@ -311,8 +316,11 @@ def wrongs(rehearsed: Rehearsed) -> list[str]:
         prepared = name == "prepare" or (prepared and name not in ("began", "started anew", "abort"))
         armed = name == "arm" or (armed and name not in ("began", "started anew", "prepare", "stop", "abort"))
         acquires = name == "began" or (acquires and name not in ("ended", "started anew"))
-    if names.count("start") > rehearsed.n_asked:
-        found.append(f"was started {names.count('start')} times, asked {rehearsed.n_asked} times")
+    found += [
+        f"was told to {verb} {names.count(verb)} times, asked {rehearsed.asked[verb]} times"
+        for verb in ("prepare", "arm", "start")
+        if names.count(verb) > rehearsed.asked[verb]
+    ]
     return found + ([] if rehearsed.refused else _wrong_with_policy(rehearsed)) + _wrong_with_log(rehearsed, draw)
 
 

@@ -34,7 +34,7 @@ from tests.builders import plan, rig_config, stage
 from tests.sessions.rehearsals import Draw, Rehearsed, rehearse, wrongs
 from tests.telling import Tell
 
-AT_ONCE = 12
+AT_ONCE = 16
 """They mostly wait."""
 DELAYS_S = (0.0, 0.03, 0.1, 0.3)
 LASTS_S = (0.3, 1.0)

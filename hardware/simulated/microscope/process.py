@@ -220,7 +220,12 @@ class SimulatedMicroscopeProcess:
                         stream.close()
             self._options["wrong"] = None
             self.called.append(Called("started anew", "", time.perf_counter()))
-            self._start()
+            try:
+                self._start()
+            except (OSError, RuntimeError, ValueError):  # its port was taken meanwhile, or it was ended as it began
+                return
+            if self._ended.is_set():
+                self._end(self._process)
 
     def _hear(self, said: dict[str, Any], process: subprocess.Popen[str]) -> None:
         if "until_s" in said:
