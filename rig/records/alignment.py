@@ -104,13 +104,11 @@ def alignment_of(log: SessionLog) -> Alignment:
         streams.append(stream)
     streams.append(_licks(log, lines, until_s=float(flips_s[-1])))
     said = [entry.event for entry in log.entries if isinstance(entry.event, MicroscopeState | ImagingStep)]
-    if said:
+    if said or len(lines.rises_s(Line.VSYNC_2P)):
         streams.append(_frames(lines, said, rig))
     if clock := [entry.event for entry in log.entries if isinstance(entry.event, MicroscopeClock)]:
         streams.append(_clock(clock))
-    cameras = [entry.event for entry in log.entries if isinstance(entry.event, CameraState)]
-    if cameras:
-        streams += _exposures(lines, cameras)
+    streams += _exposures(lines, [entry.event for entry in log.entries if isinstance(entry.event, CameraState)])
     streams.append(_pulses(lines, until_s=float(flips_s[-1])))
     return Alignment(streams=streams, delay=delay, delay_from_pulses_s=from_pulses_s)
 
@@ -281,11 +279,13 @@ def _clock(clock: list[MicroscopeClock]) -> Stream:
 
 
 def _exposures(lines: CardLines, cameras: list[CameraState]) -> list[Stream]:
-    """Judge the cameras' exposures: as many as each camera says."""
-    last = cameras[-1]
+    """Judge the cameras' exposures: as many as each camera says; those of cameras that nobody commands as well."""
+    last = cameras[-1] if cameras else CameraState(recording=True)
     streams = []
     for i, line in enumerate((Line.CAM1_EXPOSURE, Line.CAM2_EXPOSURE)):
         train = train_of(lines.rises_s(line), lines.falls_s(line))
+        if not cameras and not train.n:
+            continue
         expected = last.n_exposures[i] if not last.recording and i < len(last.n_exposures) else None
         file = [f"in {last.files[i]}"] if i < len(last.files) else []
         odd = _odd(train)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hardware.arrays import AnyArray
-from hardware.events import Finding, MicroscopeClock, Verdict
+from hardware.events import CameraState, Finding, ImagingStep, MicroscopeClock, MicroscopeState, Verdict
 from hardware.lines import Line
 from hardware.pulses import LARGEST_DELAY_S, match
 from hardware.simulated.photodiode import MONITOR_DELAY_S, MONITOR_JITTER_S
@@ -199,6 +199,17 @@ def test_a_session_that_broke_off_is_judged_as_far_as_it_goes(log: SessionLog) -
     torn = replace(log, entries=log.entries[:half], lines=log.lines[:half])
     assert stream(torn, "2-photon frames").expected is None, "the microscope never said its last"
     assert stream(torn, "2-photon frames").verdict is Verdict.PASS
+
+
+def test_streams_of_devices_that_nobody_commanded_are_judged_by_their_lines(log: SessionLog) -> None:
+    silent = [
+        entry for entry in log.entries if not isinstance(entry.event, CameraState | MicroscopeState | ImagingStep)
+    ]
+    by_hand = replace(log, entries=silent)
+    for name in ("2-photon frames", "cam1 exposure", "cam2 exposure"):
+        assert stream(by_hand, name).expected is None
+        assert stream(by_hand, name).counted == stream(log, name).counted
+        assert stream(by_hand, name).verdict is Verdict.PASS
 
 
 def test_the_microscope_s_clock_is_told_with_drift_and_bound(log: SessionLog) -> None:
