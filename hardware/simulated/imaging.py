@@ -70,7 +70,10 @@ class SimulatedMicroscope:
 
     def open(self) -> Identity:
         """Say what is simulated."""
-        return Identity(device=self.name, model=f"simulated, {self._plane_groups} plane groups at {self._rate_hz:g} Hz")
+        return Identity(
+            device=self.name,
+            model=f"simulated, {self._plane_groups} plane group{'s' if self._plane_groups > 1 else ''} at {self._rate_hz:g} Hz",
+        )
 
     def check(self) -> list[Finding]:
         """Say what it is doing."""
