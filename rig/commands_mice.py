@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from rig.config.files import shipped
 from rig.config.load import ConfigError, Problem
-from rig.curriculum.files import open_curriculum
+from rig.curriculum.files import check, open_curriculum
 from rig.lab.rows import Mouse, Remark, Sex, Water, WaterKind
 from rig.laboratory import SESSIONS, LabUrl, OnDay, Sessions, Shell, Who, curriculum_of, day_or_today
 from rig.operators import AtTerminal
@@ -80,7 +81,7 @@ def mouse_commands(shell: Shell) -> typer.Typer:
                 born=None if born is None else _born(born),
                 cohort=cohort,
                 project_code=project_code,
-                curriculum=curriculum,
+                curriculum=_usable(curriculum, images, shell),
                 familiar=sets.familiar,
                 novel=sets.novel,
                 baseline_weight_g=baseline_g,
@@ -89,7 +90,6 @@ def mouse_commands(shell: Shell) -> typer.Typer:
                 least_daily_water_ml=least_water_ml,
             )
             limits_of(row)
-            open_curriculum(curriculum).for_cohort(images)
             out.print(mouse_words(laboratory, laboratory.record(row)), markup=False)
 
     @mouse.command("list")
@@ -114,10 +114,14 @@ def mouse_commands(shell: Shell) -> typer.Typer:
         floor_g: Annotated[float | None, typer.Option(help="Another floor.")] = None,
         target_g: Annotated[float | None, typer.Option(help="Another target.")] = None,
         least_water_ml: Annotated[float | None, typer.Option(help="Another least daily water.")] = None,
+        curriculum: Annotated[
+            str | None,
+            typer.Option(help="Another curriculum, by name or a file of one; it decides from the last session on."),
+        ] = None,
         lab: LabUrl = None,
         who: Who = None,
     ) -> None:
-        """Put other limits in the place of a mouse's; the earlier ones stay on record.
+        """Put other limits, or another curriculum, in the place of a mouse's; the earlier ones stay on record.
 
         Example: rig mouse change M1 --baseline-g 26.1 --floor-g 20.9 --why "weighed again after surgery"
         """
@@ -128,10 +132,12 @@ def mouse_commands(shell: Shell) -> typer.Typer:
                 "target_weight_g": target_g,
                 "least_daily_water_ml": least_water_ml,
             }
-            changes = {field: value for field, value in given.items() if value is not None}
+            earlier = laboratory.mouse(name)
+            changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
+            if curriculum is not None:
+                changes["curriculum"] = _usable(curriculum, f"{earlier.familiar}/{earlier.novel}", shell)
             if not changes:
                 raise ConfigError([Problem("rig mouse change", 0, "", "nothing to change was given")])
-            earlier = laboratory.mouse(name)
             limits_of(_with(earlier, changes))
             row = laboratory.correct(earlier, why=_said(why), **changes)
             out.print(mouse_words(laboratory, row), markup=False)
@@ -263,7 +269,15 @@ def _born(day: str) -> str:
         raise ConfigError([Problem("--born", 0, "", f"{day!r} is no day; give it as YYYY-MM-DD")]) from error
 
 
-def _with(mouse: Mouse, changes: dict[str, float]) -> Mouse:
+def _usable(name: str, images: str, shell: Shell) -> str:
+    """Return a curriculum's name, or its file's whole path, once it and all of its stages have been looked at."""
+    file = open_curriculum(name)
+    file.for_cohort(images)
+    check(file, library=shell.library())
+    return name if name in shipped("curricula") else str(file.path.resolve())
+
+
+def _with(mouse: Mouse, changes: dict[str, object]) -> Mouse:
     return msgspec.structs.replace(mouse, **changes)
 
 

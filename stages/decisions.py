@@ -7,12 +7,15 @@ Rules
       out of every window; the sentence says so.
     * No decision on a wrong history: it is walked through from its first session, and each must have run the stage that
       was due. ``HistoryMisfit`` names the first that did not, and the mouse keeps its stage until somebody has looked.
+    * A curriculum that is changed in mid-training decides from the last session on. What was decided before by another
+      one stands as it was recorded: the session that followed ran what was due then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 
 import msgspec
 
@@ -73,8 +76,16 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     curriculum: CurriculumId
 
 
+NONE_BEFORE: Mapping[str | None, Decision] = MappingProxyType({})
+"""No decision on record: all are made anew."""
+
+
 def decide(
-    curriculum: Curriculum, history: Sequence[SessionFacts], *, placements: Sequence[Placement] = ()
+    curriculum: Curriculum,
+    history: Sequence[SessionFacts],
+    *,
+    placements: Sequence[Placement] = (),
+    recorded: Mapping[str | None, Decision] = NONE_BEFORE,
 ) -> Decision:
     """Return the stage of the mouse's next session.
 
@@ -84,23 +95,35 @@ def decide(
         All sessions of one mouse, oldest first.
     placements
         All overrides, in the order they were made.
+    recorded
+        The last decision on record after each session; None: before the first. Only those that another curriculum made
+        are looked at.
 
     Raises
     ------
     HistoryMisfit
         The sessions don't follow from the curriculum and the placements, or hold what can't be.
     """
-    return climb(curriculum, history, placements=placements)[-1]
+    return climb(curriculum, history, placements=placements, recorded=recorded)[-1]
 
 
 def climb(
-    curriculum: Curriculum, history: Sequence[SessionFacts], *, placements: Sequence[Placement] = ()
+    curriculum: Curriculum,
+    history: Sequence[SessionFacts],
+    *,
+    placements: Sequence[Placement] = (),
+    recorded: Mapping[str | None, Decision] = NONE_BEFORE,
 ) -> list[Decision]:
     """Return every decision of a mouse's life: one before its first session, one after each; errors as ``decide``."""
     refuse_impossible(history)
     in_force = _in_force(curriculum, history, placements)
     identity = curriculum.identity()
-    decisions = [_placed(curriculum, _first(curriculum, identity), in_force.get(None))]
+    last = history[-1].session_id if history else None
+    by_another = {
+        after: each for after, each in recorded.items() if after != last and each.curriculum.sha256 != identity.sha256
+    }
+    first = by_another.get(None) or _first(curriculum, identity)
+    decisions = [_placed(curriculum, first, in_force.get(None))]
     for n, session in enumerate(history):
         due = decisions[-1]
         if session.stage != due.stage:
@@ -108,8 +131,13 @@ def climb(
                 f"{named(session)} ran {session.stage}, but {due.stage} was due ({due.sentence}): if it was meant, "
                 "record a placement with its reason, else find out whose session it is"
             )
-        own = _decided(curriculum, identity, history[: n + 1])
+        own = by_another.get(session.session_id) or _decided(curriculum, identity, history[: n + 1])
         decisions.append(_placed(curriculum, own, in_force.get(session.session_id)))
+    if decisions[-1].stage not in curriculum.stages:
+        raise HistoryMisfit(
+            f"{named(history[-1])} ran {history[-1].stage}, which {identity} doesn't have: record a placement at one "
+            "of its stages"
+        )
     return decisions
 
 
@@ -123,6 +151,8 @@ def _in_force(
 ) -> dict[str | None, Placement]:
     """Return the placement in force after each session that has one."""
     known = {session.session_id for session in history}
+    # an earlier curriculum may have had other stages
+    known_stages = {*curriculum.stages, *(session.stage for session in history)}
     ids: set[str] = set()
     for each in placements:
         if not (each.who.strip() and each.reason.strip()):
@@ -130,7 +160,7 @@ def _in_force(
         if each.id in ids:
             raise HistoryMisfit(f"placement {each.id} is there twice; each is one row")
         ids.add(each.id)
-        if each.stage not in curriculum.stages:
+        if each.stage not in known_stages:
             raise HistoryMisfit(
                 f"placement {each.id} by {each.who} is at {each.stage}, which {curriculum.identity()} doesn't have"
             )
@@ -205,7 +235,7 @@ def _at(
 
 def _placed(curriculum: Curriculum, own: Decision, placement: Placement | None) -> Decision:
     """Return the decision with an operator's placement in force; what the curriculum says stays in the sentence."""
-    if placement is None:
+    if placement is None or own.placement == placement.id:
         return own
     return msgspec.structs.replace(
         own,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from stages.curriculum import Curriculum, Transition, TransitionKind
-from stages.decisions import Decision, Move, Placement, climb
+from stages.decisions import Decision, Move
 from stages.history import SessionFacts
 from stages.judgement import figure_text
 
@@ -42,28 +42,23 @@ def show_words(curriculum: Curriculum) -> str:
 _ARROWS = {TransitionKind.ADVANCE: "▲", TransitionKind.LAPSE: "▼", TransitionKind.MANUAL: "✎"}
 
 
-def explain_words(curriculum: Curriculum, history: Sequence[SessionFacts], placements: Sequence[Placement] = ()) -> str:
+def explain_words(curriculum: Curriculum, history: Sequence[SessionFacts], decisions: Sequence[Decision]) -> str:
     """Return a mouse's whole climb: each session, what was decided after it and why, and what it takes to go on.
 
     Parameters
     ----------
     history
         All sessions of one mouse, oldest first.
-    placements
-        All overrides, in the order they were made.
-
-    Raises
-    ------
-    HistoryMisfit
-        The history is not one that the curriculum and the placements lead to.
+    decisions
+        Of ``climb`` over that history: one before the first session, one after each.
     """
-    decisions = climb(curriculum, history, placements=placements)
     last = decisions[-1]
     lines = [f"Mouse {history[0].mouse}" if history else "A mouse without a session", str(curriculum.identity()), ""]
     lines.append(f"{SIGNS[decisions[0].move]} {decisions[0].sentence}")
     for n, (session, decision) in enumerate(zip(history, decisions[1:], strict=True), start=1):
         lines.append(f"{n:3d}  {session.day}  {session.stage}: {_ran(session)}")
-        lines.append(f"     {SIGNS[decision.move]} {decision.sentence}")
+        other = "" if decision.curriculum == last.curriculum else f" (by {decision.curriculum})"
+        lines.append(f"     {SIGNS[decision.move]} {decision.sentence}{other}")
     lines += ["", f"Next: {last.stage}", *_ahead(curriculum, last)]
     return "\n".join(lines)
 

@@ -78,7 +78,7 @@ class Rigged:
     name: str
     simulated: bool
     data_dir: Path
-    stage: Callable[[str], Stage]
+    stage: Callable[[Mouse, str], Stage]
     plan: Callable[[Mouse, Stage, Path, UUID, Sequence[SessionFacts]], SessionPlan]
     run: Callable[[SessionPlan], str | None]
     check: Callable[[], Iterator[Finding]]

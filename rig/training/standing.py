@@ -86,7 +86,12 @@ def standing(lab: Lab, mouse: Mouse, *, curriculum: Curriculum, archive: Archive
     if recomputed.differences:
         raise NoDecision(f"{mouse.name} keeps its stage: " + "\n".join(recomputed.differences))
     try:
-        decisions = climb(curriculum, recomputed.history, placements=placements(lab, mouse.name))
+        decisions = climb(
+            curriculum,
+            recomputed.history,
+            placements=placements(lab, mouse.name),
+            recorded=decisions_on_record(lab, mouse.name),
+        )
     except HistoryMisfit as error:
         raise NoDecision(f"{mouse.name} keeps its stage: {error}") from error
     seen = tuple(shown_in(parts) for parts in by_session(rows))
@@ -101,6 +106,23 @@ def placements(lab: Lab, mouse: str) -> list[Placement]:
         Placement(id=row.id, after=row.after_session, stage=row.stage or "", who=row.who, reason=row.why)
         for row in lab.overrides(mouse, OverrideKind.STAGE)
     ]
+
+
+def decisions_on_record(lab: Lab, mouse: str) -> dict[str | None, Decision]:
+    """Return the last decision on record after each of a mouse's sessions.
+
+    Raises
+    ------
+    NoDecision
+        One is not written as this program writes them.
+    """
+    try:
+        return {row.after_session: msgspec.convert(row.decision, Decision) for row in lab.decisions(mouse)}
+    except msgspec.ValidationError as error:
+        raise NoDecision(
+            f"{mouse} keeps its stage: a decision on record can't be read ({error}); it is of another version of this "
+            "program"
+        ) from error
 
 
 def record_decision(lab: Lab, mouse: str, decision: Decision, *, day: str) -> Decided:

@@ -15,12 +15,12 @@ import numpy as np
 
 from hardware.events import Finding
 from hardware.simulated.mice import MouseKind
-from rig.config.files import load_stage
 from rig.config.rig import RigConfig
 from rig.curriculum.files import open_curriculum
 from rig.lab.errors import StartRefused
 from rig.lab.lab import Lab, open_lab
 from rig.lab.rows import Mouse
+from rig.laboratory import stage_of
 from rig.session.assemble import SessionPlan
 from rig.session.process import run_plan
 from rig.training.memory import InProcess
@@ -50,7 +50,7 @@ MOUSE = Mouse(
 
 @cache
 def curriculum_of_cohort(name: str, cohort: str) -> Curriculum:
-    """A shipped curriculum for a cohort."""
+    """A curriculum for a cohort."""
     return open_curriculum(name).for_cohort(cohort)
 
 
@@ -136,9 +136,9 @@ class Laboratory:
         n_today = len(list(self.data_dir.glob(f"{self.day}*"))) if self.data_dir.exists() else 0
         return datetime.fromisoformat(f"{self.day}T10:00:00+00:00") + timedelta(minutes=n_today)
 
-    def stage(self, name: str) -> Stage:
-        """A stage, changed as the tests want it."""
-        found = load_stage(name)
+    def stage(self, mouse: Mouse, name: str) -> Stage:
+        """A stage of a mouse's curriculum, changed as the tests want it."""
+        found = stage_of(mouse, name, library=self.data_dir.parent / "pictures")
         return found.model_copy(update=self.changes) if isinstance(found, StageParameters) else found
 
     def plan(

@@ -14,7 +14,7 @@ from rig.curriculum.diagram import draw_curriculum, save_diagram
 from rig.curriculum.diff import differences
 from rig.curriculum.files import CurriculumFile, check, open_curriculum
 from rig.curriculum.words import explain_words, show_words
-from stages.decisions import Placement
+from stages.decisions import Placement, climb
 from tests.stages.mouse_days import GOOD, OPHYS_0, POOR, READY, T1, curriculum, lived
 
 OURS = shipped("curricula")["visual_behavior"]
@@ -212,7 +212,7 @@ def test_every_stage_and_what_leads_out_of_it_is_shown() -> None:
 def test_a_climb_is_explained_session_by_session_with_what_is_needed_next() -> None:
     placements = [Placement(id="p", after="s10", stage=OPHYS_0, who="Ann", reason="window is clear")]
     history = lived([*[GOOD] * 10, GOOD | {"task_min": 70.0}, POOR], placements=placements)
-    words = explain_words(curriculum(), history, placements).splitlines()
+    words = explain_words(curriculum(), history, climb(curriculum(), history, placements=placements)).splitlines()
 
     assert words[0] == "Mouse M1"
     assert words[3] == "● begins at TRAINING_0_gratings_autorewards_15min: no session yet"
@@ -230,7 +230,7 @@ def test_a_climb_is_explained_session_by_session_with_what_is_needed_next() -> N
 
 def test_a_mouse_without_a_session_is_explained_too() -> None:
     assert (
-        explain_words(curriculum(), []).splitlines()[-1]
+        explain_words(curriculum(), [], climb(curriculum(), [])).splitlines()[-1]
         == f"From there it goes on to {T1} with one session at this stage."
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
@@ -12,10 +13,12 @@ import pytest
 from hardware.events import Finding
 from hardware.events import Verdict as Found
 from hardware.simulated.mice import MouseKind
+from rig.config.files import shipped
 from rig.lab.errors import LabError, LaboratoryAway, MouseHeld, SecondSession, StartRefused
 from rig.lab.lab import open_lab
 from rig.lab.rows import Override, OverrideKind, Start, Water, WaterKind, Weight
 from rig.log.lock import hold
+from rig.log.reader import read_session
 from rig.log.schema import LogError
 from rig.log.writer import EVENTS
 from rig.records.finish import Told
@@ -180,7 +183,11 @@ def another_stage_was_run(there: Laboratory) -> None:
     """Somebody ran another stage, past the laboratory."""
     there.n_days -= 1
     with_another = there.plan(
-        there.lab.mouse("M1"), there.stage(T2), there.data_dir / f"{there.day}T110000Z_M1_{T2}", there.ids(), []
+        there.lab.mouse("M1"),
+        there.stage(there.lab.mouse("M1"), T2),
+        there.data_dir / f"{there.day}T110000Z_M1_{T2}",
+        there.ids(),
+        [],
     )
     there.run(with_another)
     there.n_days += 1
@@ -417,7 +424,9 @@ def test_a_log_that_is_still_written_is_waited_for(there: Laboratory, monkeypatc
     there.breaks = crashes
     there.start()
     other = logs(there)[0].parent.with_name(f"{there.day}T110000Z_M1_{T1}")
-    plan = there.plan(there.lab.mouse("M1"), there.stage(T1), other, there.ids(), there.lab.sessions("M1"))
+    plan = there.plan(
+        there.lab.mouse("M1"), there.stage(there.lab.mouse("M1"), T1), other, there.ids(), there.lab.sessions("M1")
+    )
     crashes(plan)
     with (other / EVENTS).open("ab") as file:
         assert hold(file.fileno())
@@ -526,3 +535,47 @@ def test_a_server_that_stops_in_mid_session_costs_nothing(rigs: tuple[Laboratory
     assert [row.stage for row in second.lab.decisions("M1")] == [T0, T1]
     assert len(second.lab.rows(Water, mouse="M1")) == 1
     assert len(second.lab.rows(Weight, mouse="M1")) == 1
+
+
+def test_a_mouse_runs_the_stages_of_its_own_curriculum(there: Laboratory, tmp_path: Path) -> None:
+    own = curriculum_with(tmp_path, stage=T0, auto_reward_volume_ul=8.0)
+    there.lab.correct(there.lab.mouse("M1"), why="another regimen", curriculum=str(own))
+    day = there.start(operator=Scripted(weighs_g=21.0))
+    assert day.session is not None
+    log = read_session(logs(there)[-1].parent)
+    assert log.started.stage_parameters["auto_reward_volume_ul"] == 8.0, "not the shipped stage of that name"
+
+
+def test_a_curriculum_changed_in_mid_training_decides_from_then_on(there: Laboratory, tmp_path: Path) -> None:
+    first = there.start(operator=Scripted(weighs_g=21.0))
+    later(there).start(operator=Scripted(weighs_g=21.0))
+    assert first.after is not None
+    assert first.after.stage == T1
+    own = curriculum_with(tmp_path, n_complete=5)  # by which it would have stayed at the first stage
+    there.lab.correct(there.lab.mouse("M1"), why="slower now", curriculum=str(own))
+    day = later(there).start(operator=Scripted(weighs_g=21.0))
+    assert day.before.stage == T1
+    assert day.before.curriculum.version == "2"
+    assert day.after is not None
+    assert [row.curriculum.rpartition(",")[0] for row in there.lab.decisions("M1")] == [
+        "visual_behavior 1.1.1",
+        "visual_behavior 1.1.1",
+        "visual_behavior 1.1.1",
+        "visual_behavior 2",
+        "visual_behavior 2",
+    ]
+
+
+def curriculum_with(folder: Path, *, stage: str | None = None, n_complete: int | None = None, **fields: float) -> Path:
+    """A curriculum of the laboratory's own: the shipped one and its stages, some of it changed."""
+    text = shipped("curricula")["visual_behavior"].read_text(encoding="utf-8").replace('"1.1.1"', '"2"')
+    if n_complete is not None:
+        text = text.replace("n: 1\n", f"n: {n_complete}\n", 1)
+    (folder / "stages").mkdir()
+    for name, path in shipped("stages").items():
+        body = path.read_text(encoding="utf-8")
+        for field, value in fields.items() if name == stage else ():
+            body = re.sub(rf"^{field}: .*$", f"{field}: {value:g}", body, flags=re.MULTILINE)
+        (folder / "stages" / f"{name}.yaml").write_text(body, encoding="utf-8")
+    (folder / "own.yaml").write_text(text, encoding="utf-8")
+    return folder / "own.yaml"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rig.config.files import load_curriculum
-from stages.curriculum import Cohort, CurriculumParameters
+from stages.criteria import PUBLISHED
+from stages.curriculum import Cohort, Curriculum, CurriculumParameters
 from stages.decisions import Decision, Move, Placement, climb, counts, decide
 from stages.history import SessionFacts
 from stages.misfits import HistoryMisfit
@@ -358,3 +360,56 @@ def test_a_stage_that_was_not_due_always_stops_the_mouse(rows: list[dict[str, An
     ]
     with pytest.raises(HistoryMisfit, match=f"session {session.session_id} "):
         decide(curriculum(), edited)
+
+
+# --- a curriculum that is changed in mid-training -----------------------------------------------------------
+
+
+def stricter() -> Curriculum:
+    """The shipped curriculum, as if its authors now asked for a peak above 3 in the first stage with trials."""
+    ours = curriculum()
+    transitions = tuple(
+        each.model_copy(
+            update={"when": (PUBLISHED["yesterday_was_good"].model_copy(update={"peak_d_prime_above": 3}),)}
+        )
+        if each.source == T1
+        else each
+        for each in ours.transitions
+    )
+    return dataclasses.replace(ours, version="2", transitions=transitions)
+
+
+def test_a_changed_curriculum_decides_from_the_last_session_on() -> None:
+    history = lived([POOR, GOOD, GOOD, POOR])
+    before = climb(curriculum(), history)
+    recorded = {each.after: each for each in before}
+    with pytest.raises(HistoryMisfit, match="ran TRAINING_2_gratings_flashed, but TRAINING_1_gratings was due"):
+        decide(stricter(), history)  # nothing on record says that another curriculum moved it on
+    after = climb(stricter(), history, recorded=recorded)
+    assert after[:-1] == before[:-1]
+    assert (after[-1].stage, after[-1].curriculum.version) == (T2, "2")
+    held = climb(stricter(), history[:3], recorded=recorded)[-1]
+    assert (held.stage, held.move) == (T1, Move.HOLD), "today's decision is the new curriculum's"
+    assert "today's above 3" in held.sentence
+
+
+def test_decisions_of_the_same_curriculum_are_made_anew_whatever_is_on_record() -> None:
+    history = lived([POOR, GOOD, GOOD])
+    forged = {each.after: msgspec.structs.replace(each, stage=T4) for each in climb(curriculum(), history)}
+    assert climb(curriculum(), history, recorded=forged) == climb(curriculum(), history)
+
+
+def test_a_stage_that_the_new_curriculum_lacks_wants_a_placement() -> None:
+    history = lived([POOR, GOOD])
+    recorded = {each.after: each for each in climb(curriculum(), history)}
+    ours = curriculum()
+    shorter = dataclasses.replace(
+        ours,
+        version="2",
+        stages=tuple(stage for stage in ours.stages if stage != T1),
+        transitions=tuple(each for each in ours.transitions if T1 not in (each.source, each.dest)),
+    )
+    with pytest.raises(HistoryMisfit, match=f"ran {T1}, which visual_behavior 2.* doesn't have: record a placement"):
+        decide(shorter, history, recorded=recorded)
+    there = placed(T2, history[-1].session_id)
+    assert decide(shorter, history, placements=[there], recorded=recorded).stage == T2
