@@ -29,10 +29,13 @@ WINDOW_PACKAGES := xvfb libgl1 libglu1-mesa libgl1-mesa-dri
 # The server of a laboratory with several rigs; tests start one of their own.
 SERVER_PACKAGES := postgresql
 
+# What a network that fails is made of: namespaces and cables, a packet filter.
+NETWORK_PACKAGES := iproute2 nftables
+
 DEMO_DIR := demo-sessions
 DEMO := --mouse demo --stage OPHYS_1_images_A --rig simulated_imaging --simulated-mouse perfect --fast --seed 1
 
-.PHONY: help venv demo lint test soak peers peers-test figures clean virtual-display postgresql
+.PHONY: help venv demo lint test soak peers peers-test figures clean virtual-display postgresql network-tools
 
 help: ## List these targets.
 	@echo "Targets:"
@@ -51,10 +54,10 @@ lint: $(DEV) ## Check format, style, types and import contracts.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint virtual-display postgresql ## Run lint, then every test but the slow ones.
+test: lint virtual-display postgresql network-tools ## Run lint, then every test but the slow ones.
 	$(BIN)/pytest -n 3 --dist worksteal -m "not slow and not long"  # two cores: some only wait
 
-soak: $(DEV) virtual-display postgresql ## Run the slow tests, the long sessions and thousands of random ones.
+soak: $(DEV) virtual-display postgresql network-tools ## Run the slow tests, the long sessions and thousands of random ones.
 	$(BIN)/pytest -m slow --timeout 3000  # one after the other: some are about milliseconds
 	$(BIN)/pytest -m long --timeout 3000 -n 3 --dist loadgroup  # they mostly wait
 	RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 tests/properties --timeout 3000
@@ -65,6 +68,7 @@ peers-test: $(DEV) $(NPC) $(ALLEN) ## Have other people's readers read our files
 	rm -rf $(PEER_SESSION)
 	$(BIN)/python -m tests.peers.sessions $(PEER_SESSION)
 	$(NPC_VENV)/bin/python tests/peers/npc_sync_reads.py $(PEER_SESSION)
+	$(ALLEN_VENV)/bin/python tests/peers/allensdk_reads_sync.py $(PEER_SESSION)
 	rm -rf $(PEER_NWB)
 	$(BIN)/python -m tests.peers.nwb_sessions $(PEER_NWB)
 	$(BIN)/python -m tests.peers.inspector_accepts $(PEER_NWB)
@@ -117,6 +121,19 @@ postgresql:
 	echo "Installing the Debian package $(SERVER_PACKAGES): the tests start a server of their own."; \
 	$$sudo apt-get update -qq; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(SERVER_PACKAGES)
+
+# Network namespaces and a packet filter, for the tests of the microscope's link. Nobody needs to be root to run these.
+network-tools:
+	@PATH="$$PATH:/usr/sbin:/sbin"; if [ "$$(uname -s)" != Linux ] || { command -v ip && command -v nft; } >/dev/null; \
+	then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+	    echo "The tests pull virtual network cables: install ip and nft (Debian: $(NETWORK_PACKAGES)), then run make" \
+	        "again." >&2; exit 1; \
+	fi; \
+	sudo=; if [ "$$(id -u)" -ne 0 ]; then sudo=sudo; fi; \
+	echo "Installing the Debian packages $(NETWORK_PACKAGES): the tests pull virtual network cables."; \
+	$$sudo apt-get update -qq; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(NETWORK_PACKAGES)
 
 # The first Python that fits makes the environment. Debian keeps the means to do so in a package of its own.
 $(CREATED):

@@ -17,8 +17,11 @@ Where to find what
     ``protocols``    the Protocols and the values that cross them
     ``events``       what devices put into the log
     ``lines``        the digital lines and their bits
+    ``pulses``       what the edges of a line say: trains, the photodiode's delays, two recorders' copies
     ``clock``        clocks, ticks, the map between host and card
     ``calibration``  volume to open time of the valve
+    ``links/``       sockets between programs: keys, who may talk, how much
+    ``microscope/``  the link to a microscope: its protocol on one page, and both ends of it
     ``simulated/``   card, valve, wheel, spout, microscope, cameras, model mice
 
 Decisions

@@ -60,14 +60,60 @@ class MicroscopeState(Event, frozen=True):
 
     phase: MicroscopePhase
     n_frames: int
+    """As it counts them itself: edges on its frame line, one a plane group."""
+    what: str = ""
+    plane_groups: int = 1
+    rate_hz: float | None = None
+    """Frames a second of each plane, by its own measure; None where it does not say."""
+    files: list[str] = []
+    warnings: list[str] = []
+
+
+class MicroscopeClock(Event, frozen=True):
+    """How far the microscope computer's clock is from this one's, by timed exchanges of messages.
+
+    Of the last ``n`` exchanges the quickest counts. Which way took longer can't be known, so the offset is off by half
+    the round trip at most.
+    """
+
+    offset_s: float
+    """Its clock minus the host's, at ``host_s``; both count from a zero of their own."""
+    bound_s: float
+    """Half the round trip, without the time that the other side held the message."""
+    host_s: float
+    n: int
+
+
+class ImagingPhase(StrEnum):
+    """Where a session stands with its microscope."""
+
+    IDLE = "idle"
+    PREPARING = "preparing"
+    ARMING = "arming"
+    STARTING = "starting"
+    """The trigger has been given; the first frames are waited for."""
+    RUNNING = "running"
+    """Frames have been seen."""
+    LOST = "lost"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+
+
+class ImagingStep(Event, frozen=True):
+    """The session has come to another phase with its microscope, ``n_frames`` having been seen on the 2-photon line."""
+
+    phase: ImagingPhase
+    n_frames: int
     what: str = ""
 
 
 class CameraState(Event, frozen=True):
-    """The cameras say whether they record, and into which file."""
+    """The cameras say whether they record, into which files, and how many exposures each has made."""
 
     recording: bool
     what: str = ""
+    files: list[str] = []
+    n_exposures: list[int] = []
 
 
 class LateFlip(Event, frozen=True):
@@ -105,6 +151,10 @@ class DeviceHealth(Event, frozen=True):
 
     device: str
     figures: dict[str, float]
+
+
+MicroscopeEvent = MicroscopeState | MicroscopeClock | Finding
+"""What a microscope has to say."""
 
 
 class ControllerFailed(Event, frozen=True):

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from hardware.arrays import AnyArray, FloatArray, IntArray
-from hardware.events import CameraState, Finding, MicroscopeState
+from hardware.events import CameraState, Finding, MicroscopeEvent
 
 
 class DeviceError(Exception):
@@ -238,16 +238,21 @@ class Spout(Device, Protocol):
 
 
 class Microscope(Device, Protocol):
-    """The 2-photon microscope. Commands only set things going; what came of them is a state."""
+    """The 2-photon microscope. Commands only set things going; what came of them is a state.
+
+    A command that was refused, or not answered in time, is a state of phase ``FAILED``, and so is a microscope that is
+    no longer heard of. Once that has been said, the command is never begun any more; what had been acknowledged may
+    still be under way.
+    """
 
     def prepare(self, *, session_id: str, mouse: str, stage: str) -> None:
         """Hand over what the recording will be called."""
 
     def arm(self) -> None:
-        """Wait for the acquisition trigger."""
+        """Wait for the acquisition trigger, with whose rise the recording begins."""
 
     def start(self) -> None:
-        """Begin to acquire now."""
+        """Begin to acquire now, without a trigger; one that acquires already by its trigger goes on."""
 
     def stop(self) -> None:
         """End the recording and write it out."""
@@ -255,8 +260,8 @@ class Microscope(Device, Protocol):
     def abort(self) -> None:
         """End the recording and throw it away."""
 
-    def poll(self) -> Sequence[MicroscopeState]:
-        """Return the states since the last call."""
+    def poll(self) -> Sequence[MicroscopeEvent]:
+        """Return what it has said since the last call: states, its clock, what was found of the link to it."""
 
 
 class Cameras(Device, Protocol):
@@ -296,3 +301,6 @@ class CommandSource(Protocol):
 
     def next_due_s(self) -> float:
         """Return the host time before which no request can come: -infinity if nobody knows."""
+
+    def found(self) -> Sequence[Finding]:
+        """Return what was not taken, such as requests of strangers; something once a second at most."""

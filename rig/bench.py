@@ -22,6 +22,7 @@ from rich.table import Table
 from hardware.simulated.mice import MouseKind
 from rig.config.files import load_rig, load_stage
 from rig.display import bench as of_window
+from rig.link_bench import measure_link
 from rig.log.reader import read_session
 from rig.log.schema import Entry, LogError
 from rig.log.writer import LogThread, LogWriter, MemoryLog
@@ -34,6 +35,7 @@ from stages.parameters import Stage
 
 STAGE, RIG, IMAGING_RIG = "OPHYS_1_images_A", "simulated", "simulated_imaging"
 REPEATS = 3
+LINK_COMMANDS = 500
 Figure = dict[str, float | str]
 
 
@@ -48,6 +50,7 @@ def measure(*, real_time_s: float) -> list[Figure]:
         figures += _fast(Path(folder))
         figures += _exported(Path(folder))
         figures += _paced(Path(folder), real_time_s)
+        figures += measure_link(n=LINK_COMMANDS)
         figures += of_window(Path(folder) / "window", max(real_time_s, 5.0))
     return figures
 

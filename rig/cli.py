@@ -20,17 +20,19 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
-from platformdirs import user_cache_path, user_data_path, user_state_path
+from platformdirs import user_cache_path, user_config_path, user_data_path, user_state_path
 from rich.console import Console
 from rich.markup import escape
 
 from hardware.events import Finding, Verdict
+from hardware.links.keys import KeyFileError
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind
 from rig.commands_curriculum import curriculum_commands
 from rig.commands_day import add_day, add_explain
 from rig.commands_imaging import imaging_commands, lab_commands, table_commands
 from rig.commands_mice import mouse_commands
+from rig.commands_microscope import key_commands, microscope_commands
 from rig.commands_records import add_recover, export_commands, import_commands
 from rig.config.files import image_names, load_any, load_rig, load_stage, shipped
 from rig.config.load import ConfigError, Problem
@@ -247,6 +249,11 @@ def _which(mouse: str | None) -> Running:
 
 def _runtime_dir() -> Path:
     return user_state_path("open-vision-rig") / "running"
+
+
+def _keys() -> Path:
+    """Return where ``rig keys`` keeps this user's."""
+    return user_config_path("open-vision-rig") / "keys"
 
 
 def _library() -> Path:
@@ -614,6 +621,7 @@ def _sentences() -> Iterator[None]:
         Misplaced,
         NoDecision,
         WelfareError,
+        KeyFileError,
     ) as error:
         err.print(str(error), markup=False)
         raise typer.Exit(1) from error
@@ -657,4 +665,6 @@ app.add_typer(imaging_commands(_shell), name="imaging")
 app.add_typer(lab_commands(_shell), name="lab")
 app.add_typer(table_commands(_shell), name="table")
 add_day(app, _shell)
+app.add_typer(key_commands(out=out, sentences=_sentences, folder=_keys), name="keys")
+app.add_typer(microscope_commands(out=out, sentences=_sentences, folder=_keys), name="microscope")
 add_recover(app, out=out, sentences=_sentences, running=_running_ids)

@@ -10,31 +10,37 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
-from hardware.arrays import FloatArray, IntArray
+from hardware.arrays import AnyArray, FloatArray, IntArray
 from hardware.clock import TICKS_PER_S, CardClock, Clock
 from hardware.events import Finding, Verdict
 from hardware.lines import Line
 from hardware.protocols import DeviceError, Edge, EdgeSink, FramePulses, Identity
 from hardware.simulated.faults import Faults
 from hardware.simulated.mice import ModelMouse
+from hardware.simulated.photodiode import Photodiode
+from hardware.simulated.wires import Wires
 
 PULSE_LATENCY_S = 20e-6
 PULSE_JITTER_S = 5e-6
 """From flip to the frame pulse's edge: a few calls of a driver (NIDAQ_NOTES 6: 15 us on a PCIe card)."""
 PULSE_WIDTH_S = 0.004
-PATCH_FLIPS = 60
-"""The photodiode patch alternates every 60 flips (TASK_FACTS 8)."""
-MONITOR_DELAY_S = 0.02115
-"""From flip to light: AllenSDK's constant for behaviour rigs (TASK_FACTS 8)."""
 ALIGN_INTERVAL_S = (5.0, 15.0)
 """Alignment pulses come at random intervals, so that a stretch of them fits in one place only."""
 ALIGN_WIDTH_S = 0.01
 
 LickWatcher = Callable[[float, int], None]
 Train = Callable[[float, float], FloatArray]
+
+
+class LevelWatcher(Protocol):
+    """Is told of each change of a line that the rig drives."""
+
+    def __call__(self, *, level: bool, host_s: float) -> None:
+        """Take note of it."""
 
 
 class SimulatedCard:
@@ -78,6 +84,9 @@ class SimulatedCard:
         self._gather_lag_s = gather_lag_s
         self._quiet_until_s = start_host_s  # no lick that has not been read lies before this: set by the loop's thread
         self._rng_pulses = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(1,))))
+        rng_photodiode = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(5,))))
+        self._photodiode = Photodiode(rng=rng_photodiode)
+        self._has_flipped = False
         self._rng_align = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(2,))))
         self._gone_at_s = start_host_s + faults.device_gone_s
         self._stuck_at_s = start_host_s + faults.lick_line_stuck_s
@@ -93,12 +102,14 @@ class SimulatedCard:
         self._flushed_host_s = -math.inf
         self._state = Line.VSYNC_STIM.mask
         self._levels: dict[Line, bool] = {}
-        self._n_flips = 0
-        self._patch_on = False
+        self._known_until: list[Callable[[], float]] = []
+        self._level_watchers: dict[Line, LevelWatcher] = {}
         self._echoes: deque[FramePulses] = deque()
         self._running = False
         self._next_align_s = math.inf
         self._late_toggles: tuple[IntArray, IntArray] = (np.empty(0, np.int64), np.empty(0, np.int64))
+        self._wires = Wires(faults, ticks_at=lambda after_s: card_clock.ticks(start_host_s + after_s))
+        self._rare += [(ticks, 0) for ticks in self._wires.breaks]  # changes nothing but what is seen
 
     # --- Device -----------------------------------------------------------------------------------
 
@@ -119,8 +130,9 @@ class SimulatedCard:
         return {"edges_unflushed": float(len(self._rare))}
 
     def close(self) -> None:
-        """Hand over the pulses that had begun, to their ends."""
+        """Hand over the pulses that had begun, to their ends, and what the patch does after the last flip."""
         if self.clock.now_s() < self._gone_at_s:
+            self._patch_changes(self._photodiode.end())
             self._hand_over(until=None)
 
     # --- what other simulated devices use -----------------------------------------------------------
@@ -148,10 +160,20 @@ class SimulatedCard:
         if self._levels.get(line, False) != level:
             self._levels[line] = level
             self.toggle(line, host_s=host_s)
+            if (watcher := self._level_watchers.get(line)) is not None:
+                watcher(level=level, host_s=host_s)
 
     def add_train(self, line: Line, train: Train, *, width_s: float) -> None:
         """Give pulses on a line: ``train(after_s, until_s)`` returns the rises in that stretch."""
         self._trains[line] = (train, width_s)
+
+    def hold_back(self, known_until_s: Callable[[], float]) -> None:
+        """Hand over no edges from after a host time before which all pulses of a train are known."""
+        self._known_until.append(known_until_s)
+
+    def on_level(self, line: Line, watcher: LevelWatcher) -> None:
+        """Have ``watcher`` told when the rig drives a line to another level."""
+        self._level_watchers[line] = watcher
 
     def require(self) -> None:
         """Raise if the card has been unplugged."""
@@ -210,6 +232,8 @@ class SimulatedCard:
     def flush(self) -> None:
         """See ``EdgeSource.flush``."""
         now_s = min(self.clock.now_s() - self._gather_lag_s, self._quiet_until_s)
+        for known_until in self._known_until:
+            now_s = min(now_s, known_until())
         if now_s < self._flushed_host_s:
             return
         self._add_trains(now_s)
@@ -243,7 +267,14 @@ class SimulatedCard:
         if n:
             states = np.bitwise_xor.accumulate(np.concatenate([[self._state], all_bits[:n]]))[1:]
             self._state = int(states[-1])
-            self._sink(ticks=all_ticks[:n], states=states)
+            self._sink_as_wired(all_ticks[:n], states)
+
+    def _sink_as_wired(self, ticks: IntArray, states: AnyArray) -> None:
+        """Give the sink what comes in over the wires, some of which may be faulty."""
+        if self._sink is not None and self._wires.breaks:
+            ticks, states = self._wires.seen(ticks, states)
+        if self._sink is not None and len(ticks):
+            self._sink(ticks=ticks, states=states)
 
     # --- SyncOutputs ------------------------------------------------------------------------------
 
@@ -259,11 +290,14 @@ class SimulatedCard:
         self._echoes.append(FramePulses(ticks, host_s, np.full(len(host_s), 2 * PULSE_LATENCY_S)))
         self._dense.append((ticks, Line.VSYNC_STIM.mask))
         self._dense.append((self.card_clock.ticks_of(falls_s + PULSE_WIDTH_S), Line.VSYNC_STIM.mask))
-        first_patch = -self._n_flips % PATCH_FLIPS
-        patch_s = host_s[first_patch::PATCH_FLIPS]
-        if len(patch_s):
-            self._dense.append((self.card_clock.ticks_of(patch_s + MONITOR_DELAY_S), Line.STIM_PHOTODIODE.mask))
-        self._n_flips += len(host_s)
+        if len(host_s) and not self._has_flipped:
+            self._has_flipped = True
+            self._patch_changes(self._photodiode.begin(float(host_s[0])))
+        self._patch_changes(self._photodiode.flips(host_s))
+
+    def _patch_changes(self, host_s: FloatArray) -> None:
+        if len(host_s):
+            self._dense.append((self.card_clock.ticks_of(host_s), Line.STIM_PHOTODIODE.mask))
 
     def running(self, *, level: bool) -> None:
         """See ``SyncOutputs.running``."""
@@ -271,6 +305,8 @@ class SimulatedCard:
         self.drive(Line.STIM_RUNNING, level=level, host_s=now_s)
         self._running = level
         self._next_align_s = now_s + 1.0
+        if not level:
+            self._quiet_until_s = math.inf  # the session is over, and nobody takes licks any more
 
     def acquire(self, *, level: bool) -> None:
         """See ``SyncOutputs.acquire``."""

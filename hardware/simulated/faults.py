@@ -20,3 +20,11 @@ class Faults:
     """The card no longer answers: unplugged."""
     spout_stuck: bool = False
     """The spout's stage does not arrive."""
+    photodiode_unplugged_s: float = math.inf
+    """Its line goes low and stays."""
+    patch_covered_s: float = math.inf
+    """Something bright lies over the patch, another window say: the photodiode's line goes high and stays."""
+    vsync_2p_dead_s: float = math.inf
+    """The 2-photon line goes low and stays."""
+    vsync_2p_and_photodiode_swapped_s: float = math.inf
+    """The two wires are exchanged at the card."""

@@ -48,20 +48,30 @@ class PulseTrain:
 
 
 class SimulatedMicroscope:
-    """A single-plane microscope: prepare, arm, start, stop; anything out of order is refused."""
+    """A microscope of one to four plane groups: prepare, arm, start, stop; anything out of order is refused.
+
+    Parameters
+    ----------
+    frame_rate_hz
+        Of each plane group; the frame line has an edge for each of them by turns.
+    """
 
     name = "microscope"
 
-    def __init__(self, *, card: SimulatedCard) -> None:
+    def __init__(self, *, card: SimulatedCard, plane_groups: int = 1, frame_rate_hz: float = FRAME_RATE_HZ) -> None:
         self._card = card
-        self._train = PulseTrain(rate_hz=FRAME_RATE_HZ)
+        self._plane_groups = plane_groups
+        self._rate_hz = frame_rate_hz
+        self._files: list[str] = []
+        self._train = PulseTrain(rate_hz=frame_rate_hz * plane_groups)
         self._phase = MicroscopePhase.IDLE
         self._states: list[MicroscopeState] = []
         card.add_train(Line.VSYNC_2P, self._train, width_s=PULSE_S)
 
     def open(self) -> Identity:
         """Say what is simulated."""
-        return Identity(device=self.name, model=f"simulated, one plane at {FRAME_RATE_HZ:g} Hz")
+        groups = "1 plane group" if self._plane_groups == 1 else f"{self._plane_groups} plane groups"
+        return Identity(device=self.name, model=f"simulated, {groups} at {self._rate_hz:g} Hz")
 
     def check(self) -> list[Finding]:
         """Say what it is doing."""
@@ -77,6 +87,7 @@ class SimulatedMicroscope:
 
     def prepare(self, *, session_id: str, mouse: str, stage: str) -> None:
         """See ``Microscope.prepare``."""
+        self._files = [f"{session_id}_plane_group_{group}.tif" for group in range(self._plane_groups)]
         self._to(MicroscopePhase.PREPARED, {MicroscopePhase.IDLE, MicroscopePhase.STOPPED}, f"{mouse} {stage}")
 
     def arm(self) -> None:
@@ -114,7 +125,16 @@ class SimulatedMicroscope:
             )
         self._phase = phase
         n_frames = self._train.n_until(self._card.clock.now_s())
-        self._states.append(MicroscopeState(phase=phase, n_frames=n_frames, what=what))
+        self._states.append(
+            MicroscopeState(
+                phase=phase,
+                n_frames=n_frames,
+                what=what,
+                plane_groups=self._plane_groups,
+                rate_hz=self._rate_hz,
+                files=list(self._files),
+            )
+        )
 
 
 class SimulatedCameras:
@@ -126,6 +146,7 @@ class SimulatedCameras:
         self._card = card
         self._trains = [PulseTrain(rate_hz=CAMERA_RATE_HZ) for _ in range(2)]
         self._states: list[CameraState] = []
+        self._files: list[str] = []
         for line, train in zip((Line.CAM1_EXPOSURE, Line.CAM2_EXPOSURE), self._trains, strict=True):
             card.add_train(line, train, width_s=PULSE_S)
 
@@ -148,14 +169,16 @@ class SimulatedCameras:
 
     def start(self, *, session_id: str) -> None:
         """See ``Cameras.start``."""
+        self._files = camera_files(session_id)
         for train in self._trains:
             train.start(self._card.clock.now_s())
-        self._states.append(CameraState(recording=True, what=session_id))
+        self._states.append(CameraState(recording=True, what=session_id, files=self._files))
 
     def stop(self) -> None:
         """See ``Cameras.stop``."""
         self.close()
-        self._states.append(CameraState(recording=False))
+        n_exposures = [train.n_until(self._card.clock.now_s()) for train in self._trains]
+        self._states.append(CameraState(recording=False, files=self._files, n_exposures=n_exposures))
 
     def poll(self) -> Sequence[CameraState]:
         """See ``Cameras.poll``."""
@@ -163,3 +186,8 @@ class SimulatedCameras:
             return ()
         states, self._states = self._states, []
         return states
+
+
+def camera_files(session_id: str) -> list[str]:
+    """Return what the simulated cameras' files would be called: behaviour camera, eye camera."""
+    return [f"{session_id}_behavior.mp4", f"{session_id}_eye.mp4"]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from hardware.lines import Line
 from hardware.nidaq.connection import CardConfig, pin_of
+from hardware.simulated.microscope.faults import MicroscopeFault, MicroscopeStep
 from rig.config.load import nearest
 from stages.events import FaultPolicy
 from stages.metrics import MONITOR_DELAY_S
@@ -273,6 +274,92 @@ class ValveConfig(_Strict):
         return self
 
 
+PLAIN_TEXT = "whoever reaches this address may command the microscope"
+"""What a rig's file must say in so many words before commands go out without keys."""
+FramesHz = Annotated[float, Field(gt=0.5, lt=1000, description="frames a second of each plane")]
+
+
+class _MicroscopeConfig(_Strict):
+    """What all microscopes have in common."""
+
+    plane_groups: int = Field(
+        default=1,
+        ge=1,
+        le=4,
+        description="planes recorded by turns, or groups of them: one edge each on the frame line",
+    )
+    frame_rate_hz: FramesHz = 31.0
+    first_frames_s: float = Field(
+        default=5.0, gt=0, le=60, description="the first frames must be seen this soon after the trigger"
+    )
+
+
+class SimulatedMicroscopeConfig(_MicroscopeConfig):
+    """A microscope that is only pulses on a simulated card, in simulated time too."""
+
+    kind: Literal["simulated"]
+
+
+class _LinkedMicroscopeConfig(_MicroscopeConfig):
+    """A microscope that is commanded over a socket."""
+
+    heartbeat_s: float = Field(
+        default=0.5,
+        ge=0.02,
+        le=10,
+        description="how often either side says that it lives; six of them missing: it is lost",
+    )
+    reply_s: float = Field(default=2.0, ge=0.05, le=60, description="a command must be carried out this soon")
+
+
+class MicroscopeFaultConfig(_Strict):
+    """What a simulated microscope is asked to do wrong."""
+
+    kind: MicroscopeFault
+    step: MicroscopeStep = Field(default=MicroscopeStep.ACQUIRING, description="after which step it begins to")
+    delay_s: float = Field(default=0.0, ge=0, le=3600, description="so long after that step")
+    lasts_s: float = Field(default=5.0, gt=0, le=3600, description="for faults that pass")
+
+
+class ProcessMicroscopeConfig(_LinkedMicroscopeConfig):
+    """A simulated microscope as a process of its own, started with the session: real sockets, a clock of its own."""
+
+    kind: Literal["process"]
+    drift_ppm: float = Field(default=50.0, ge=-500, le=500, description="how much faster than the host its clock runs")
+    clock_offset_s: float = Field(default=0.03, description="its clock less the host's when it starts")
+    fault: MicroscopeFaultConfig | None = None
+
+
+class ZmqMicroscopeConfig(_LinkedMicroscopeConfig):
+    """A microscope's computer that speaks the protocol of ``rig microscope protocol``."""
+
+    kind: Literal["zmq"]
+    address: str = Field(pattern=r"^[^\s:/]+:\d{1,5}$", description="host:port of the microscope's computer")
+    keys: str | None = Field(description="folder of key files (`rig keys make`); null without keys, see plain_text")
+    own_key: str | None = Field(description="name of this rig's key in that folder")
+    peer_key: str | None = Field(description="name of the microscope's public key in that folder")
+    plain_text: str | None = Field(default=None, description=f"to do without keys, say in so many words: {PLAIN_TEXT}")
+
+    @model_validator(mode="after")
+    def _keys_or_plain(self) -> Self:
+        fields = {"keys": self.keys, "own_key": self.own_key, "peer_key": self.peer_key}
+        if self.plain_text is None:
+            missing = [name for name, value in fields.items() if not value]
+            what = "is missing: no microscope is commanded without keys; `rig keys make` makes them"
+        else:
+            missing = [name for name, value in fields.items() if value is not None]
+            what = "must be null where plain_text does without keys"
+        problems = [Wrong(name, what) for name in missing]
+        if self.plain_text not in (None, PLAIN_TEXT):
+            problems.append(Wrong("plain_text", f"is null, or says in so many words: {PLAIN_TEXT}"))
+        if problems:
+            raise Contradictions(problems)
+        return self
+
+
+MicroscopeConfig = SimulatedMicroscopeConfig | ProcessMicroscopeConfig | ZmqMicroscopeConfig
+
+
 class FaultsConfig(_Strict):
     """Faults a simulated rig or a twin is asked for, in seconds after the first flip; null for never."""
 
@@ -281,6 +368,10 @@ class FaultsConfig(_Strict):
     valve_silent_s: float | None = Field(default=None, ge=0)
     device_gone_s: float | None = Field(default=None, ge=0)
     spout_stuck: bool = False
+    photodiode_unplugged_s: float | None = Field(default=None, ge=0, description="its line goes low and stays")
+    patch_covered_s: float | None = Field(default=None, ge=0, description="by something bright: its line stays high")
+    vsync_2p_dead_s: float | None = Field(default=None, ge=0, description="the 2-photon line goes low and stays")
+    vsync_2p_and_photodiode_swapped_s: float | None = Field(default=None, ge=0)
     lick_line_chatters_s: float | None = Field(default=None, ge=0, description="twin only")
     lick_and_echo_swapped_s: float | None = Field(default=None, ge=0, description="twin only")
     frame_and_running_swapped_s: float | None = Field(default=None, ge=0, description="twin only")
@@ -301,7 +392,16 @@ TWIN_FAULTS = (
 )
 
 
+FAULTY_LINES = {
+    "photodiode_unplugged_s": (Line.STIM_PHOTODIODE,),
+    "patch_covered_s": (Line.STIM_PHOTODIODE,),
+    "vsync_2p_dead_s": (Line.VSYNC_2P,),
+    "vsync_2p_and_photodiode_swapped_s": (Line.VSYNC_2P, Line.STIM_PHOTODIODE),
+}
+"""What a fault of a line is a fault of."""
 POLICY_DEVICES = ("card", "valve", "lick_sensor", "encoder", "spout", "log", "microscope", "cameras")
+ALARM_DEVICES = ("photodiode", "lines")
+"""Only raise an alarm where a rig's file says nothing of them."""
 
 
 class RigConfig(_Strict):
@@ -318,6 +418,9 @@ class RigConfig(_Strict):
         description="from a flip to the picture, nominal; data files apply it where their readers expect it",
     )
     imaging: bool = Field(description="whether the rig has a microscope and cameras")
+    microscope: Annotated[MicroscopeConfig, Field(discriminator="kind")] | None = Field(
+        default=None, description="which microscope; null for the simulated one of a simulated rig that images"
+    )
     lick_latency_s: float = Field(
         ge=0,
         le=0.1,
@@ -331,7 +434,7 @@ class RigConfig(_Strict):
     @field_validator("policies")
     @classmethod
     def _known_devices(cls, policies: dict[str, FaultPolicy]) -> dict[str, FaultPolicy]:
-        unknown = sorted(set(policies) - set(POLICY_DEVICES))
+        unknown = sorted(set(policies) - set(POLICY_DEVICES) - set(ALARM_DEVICES))
         if unknown:
             raise ValueError(f"no such device: {', '.join(unknown)}; one of {', '.join(POLICY_DEVICES)}")
         missing = [device for device in POLICY_DEVICES if device not in policies]
@@ -343,6 +446,10 @@ class RigConfig(_Strict):
 
     @model_validator(mode="after")
     def _fits_card(self) -> Self:
+        if self.microscope is not None and not self.imaging:
+            raise Contradictions(
+                [Wrong("microscope", "must be null on a rig that does not image; or set imaging: true")]
+            )
         if not isinstance(self.card, NidaqCardConfig):
             if asked := self.faults.of_a_twin():
                 raise Contradictions([Wrong(f"faults.{name}", "can be asked for on a twin only") for name in asked])
@@ -351,17 +458,32 @@ class RigConfig(_Strict):
         if "software" not in self.valve.paths:
             what = "needs software: the card alone can't pay licks at the ends of the response window"
             problems.append(Wrong("valve.paths", what))
-        if self.imaging:
-            what = "must be false with a card of kind nidaq: there is no client of a real microscope yet"
-            problems.append(Wrong("imaging", what))
+        if self.imaging and not isinstance(self.microscope, _LinkedMicroscopeConfig):
+            what = "must be of kind zmq, or process on a twin, where a card of kind nidaq images"
+            problems.append(Wrong("microscope", what))
+        if self.card.twin is None and isinstance(self.microscope, ProcessMicroscopeConfig):
+            what = "can't be a simulated process with a real card: its pulses reach no wire"
+            problems.append(Wrong("microscope.kind", what))
         if self.card.twin is None and isinstance(self.screen, PsychopyScreenConfig) and self.screen.paced_by == "clock":
             what = "must be monitor on a rig with a real card: flips that wait for nothing tell no refreshes"
             problems.append(Wrong("screen.paced_by", what))
+        for name, needed in FAULTY_LINES.items():
+            missing = [line.label for line in needed if line.label not in self.card.lines]
+            if missing and getattr(self.faults, name) is not None:
+                problems.append(Wrong(f"faults.{name}", f"there is no line {' and no line '.join(missing)}"))
         if self.card.twin is None and self.faults != FaultsConfig():
             problems.append(Wrong("faults", "can be asked for on a simulated card or a twin, not on a real one"))
         if problems:
             raise Contradictions(problems)
         return self
+
+    @property
+    def has_photodiode(self) -> bool:
+        """Whether a photodiode looks at the screen's patch; a simulated one does on a twin whatever the screen is."""
+        if isinstance(self.card, SimulatedCardConfig):
+            return True
+        shows_patch = self.card.twin is not None or getattr(self.screen, "patch", None) is not None
+        return Line.STIM_PHOTODIODE.label in self.card.lines and shows_patch
 
     @property
     def simulated(self) -> bool:

@@ -69,6 +69,8 @@ KINDS: dict[type[msgspec.Struct], Kind] = {
     device.Finding: _X,
     device.ClockFitted: _X,
     device.MicroscopeState: _X,
+    device.ImagingStep: _X,
+    device.MicroscopeClock: _X,
     device.CameraState: _X,
     device.LateFlip: _X,
     device.Health: _X,
@@ -116,6 +118,8 @@ AnyEvent = (
     | device.Finding
     | device.ClockFitted
     | device.MicroscopeState
+    | device.ImagingStep
+    | device.MicroscopeClock
     | device.CameraState
     | device.LateFlip
     | device.Health

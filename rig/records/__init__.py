@@ -14,6 +14,8 @@ Where to find what
     ``summary``        the session in figures and in words
     ``running``        the wheel's two voltages to speed
     ``figures``        the session in one picture
+    ``card_lines``     the card's edges on session time
+    ``alignment``      whether every stream can be put on one clock, and how well: a finding each
     ``monitor_delay``  how long after its flip a picture is on the screen, and who says so
     ``nwb``            the session as one file that AllenSDK opens
     ``camstim``        sessions that camstim recorded: imported, and run again through our task

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from rig.log.reader import SessionLog
+from rig.records.alignment import alignment_of, with_alignment
 from rig.records.folds import Folds
 from rig.records.performance import response_window_s, with_performance, with_rolling
 from rig.records.presentations import with_stops
@@ -74,5 +75,5 @@ def write_products(log: SessionLog) -> list[Path]:
 
 
 def _summary(folds: Folds, log: SessionLog, *, running: bool = False) -> Summary:
-    summary = folds.summary.summary(running=running)
+    summary = with_alignment(folds.summary.summary(running=running), alignment_of(log))
     return with_performance(summary, folds.trials.rows, stage_parameters=log.started.stage_parameters)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from hardware.events import ClockFitted, ControllerFailed, LateFlip
+from hardware.events import ClockFitted, ControllerFailed, Finding, LateFlip, Verdict
 from rig.log.schema import Entry
 from rig.records.monitor_delay import nominal_delay
 from stages.events import (
@@ -102,6 +102,10 @@ class Summary(msgspec.Struct, kw_only=True):
     """From a flip to the picture, as the data file applies it and as the reward rate is taken."""
     monitor_delay_origin: str
     """``nominal`` (the rig's file) or ``measured``."""
+    monitor_delay_spread_s: float | None = None
+    """Standard deviation of a measured one."""
+    alignment: list[Finding] = msgspec.field(default_factory=list)
+    """One a stream, see ``alignment``."""
     n_licks: int
     water_ul: float
     water_earned_ul: float
@@ -318,7 +322,9 @@ def in_words(s: Summary, *, damage: list[str] | None = None) -> str:
     ]
     if s.clock_drift_ppm is not None and s.clock_residual_us is not None:
         lines.append(_clock_in_words(s.clock, s.clock_drift_ppm, s.clock_residual_us))
-    lines.append(f"Monitor's delay {s.monitor_delay_s * 1000:.2f} ms, {s.monitor_delay_origin}.")
+    spread = f" ± {s.monitor_delay_spread_s * 1000:.2f}" if s.monitor_delay_spread_s is not None else ""
+    lines.append(f"Monitor's delay {s.monitor_delay_s * 1000:.2f}{spread} ms, {s.monitor_delay_origin}.")
+    lines += [_finding_in_words(finding) for finding in s.alignment]
     lines += [f"ALARM {alarm}." for alarm in s.alarms]
     lines += [f"Note, {note}" for note in s.notes]
     lines += [f"Damage: {what}." for what in damage or []]
@@ -333,6 +339,13 @@ def _clock_in_words(clock: list[ClockRow], drift_ppm: float, residual_us: float)
     if clock and (bound_us := clock[-1].bound_us) is not None and bound_us > NOTABLE_BOUND_US:
         words += f"; offset known to {bound_us:.0f} us"
     return words + "."
+
+
+def _finding_in_words(finding: Finding) -> str:
+    name = finding.name[:1].upper() + finding.name[1:]
+    if finding.verdict is Verdict.PASS:
+        return f"{name}: {finding.figure}."
+    return f"{finding.verdict.value.upper()} {name}: {finding.figure}; {finding.remedy}."
 
 
 def _told(source: PicturesFrom) -> str:

@@ -34,6 +34,10 @@ class Faults:
             self._named.add(error.device)
             into.append(DeviceFault(device=error.device, what=error.what, remedy=error.remedy, time_s=time_s))
 
+    def forget(self, device: str) -> None:
+        """Name a device's next failure anew: it works again."""
+        self._named.discard(device)
+
     def forgive(self) -> None:
         """Name every failure anew: the operator has looked and goes on."""
         self._named.clear()

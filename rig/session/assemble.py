@@ -35,14 +35,20 @@ from hardware.simulated.mice import (
 )
 from rig.config.load import ConfigError, Problem
 from rig.config.pictures import StagePictures, pictures_of
-from rig.config.rig import PsychopyScreenConfig, RigConfig, SimulatedCardConfig
+from rig.config.rig import PsychopyScreenConfig, RigConfig, SimulatedCardConfig, SimulatedMicroscopeConfig
 from rig.log.schema import SCHEMA_VERSION, to_plain
 from rig.log.writer import Log
 from rig.session.backends import Backend, MouseAtTwin, calibration_of, on_card, simulated
+from rig.session.cameras import CameraSequence
 from rig.session.control import NoCommands
 from rig.session.devices import Devices
 from rig.session.escape import WithEscape
+from rig.session.imaging import ImagingLimits, ImagingSequence
+from rig.session.lines import LineWatch
 from rig.session.loop import Loop, Observer
+from rig.session.microscopes import is_in_process, with_microscope
+from rig.session.recorders import Recorders
+from rig.session.streams import Streams
 from stages.checks import screen_problems
 from stages.events import SessionStarted
 from stages.parameters import Stage, StageParameters
@@ -51,13 +57,14 @@ from stages.task import Task, stimuli_of
 from stimuli.frames import Frames, PictureSource
 from stimuli.headless import Behaviour, PacedScreen, RefreshTrain, VirtualScreen
 from stimuli.headless import Observer as Eyes
-from stimuli.patch import Patch
+from stimuli.patch import PATCH_FLIPS, Patch
 from stimuli.psychopy_screen import PsychopyScreen
 from stimuli.screen import Screen
 from stimuli.spec import Gabor, Gray, NaturalMovie, Stimulus, StimulusError, identity
 from stimuli.window import WindowSettings
 
 if TYPE_CHECKING:
+    from hardware.simulated.microscope.process import SimulatedMicroscopeProcess
     from hardware.simulated.twin import Twin
 
 CALIBRATION_GOOD_DAYS = 31
@@ -66,6 +73,10 @@ SCREEN_GOOD_DAYS = 92
 """A monitor ages slower than a valve: its gamma and luminance are measured anew every quarter."""
 LEAD_S = 0.25
 """The simulated monitor's first refresh comes this long after it was made, in real time."""
+LINK_S = 0.5
+"""A command over a link that is not answered in time is said by the link itself; the session waits a little longer."""
+LINK_LEAD_S = 1.0
+"""A simulated microscope's process is started, greeted and asked the time before the first flip."""
 VERSIONS_OF = ("numpy", "msgspec", "pydantic", "pyzmq", "pyyaml", "psychopy", "nidaqmx", "pyserial")
 
 
@@ -92,7 +103,7 @@ class SessionPlan:
     """When a session in simulated time is said to begin, with its zone; now where it is not said."""
 
     def __post_init__(self) -> None:
-        """Refuse simulated time where there is a card or a window; errors as ``refuse_fast``."""
+        """Refuse simulated time where something keeps the host's; errors as ``refuse_fast``."""
         if self.fast:
             refuse_fast(self.rig)
 
@@ -112,16 +123,19 @@ def folder_name(*, now: datetime, mouse: str, stage: str, session_id: UUID) -> s
 
 
 def refuse_fast(config: RigConfig) -> None:
-    """Refuse simulated time on a rig with a card or a window.
+    """Refuse simulated time on a rig with a card, a window or a microscope behind sockets.
 
     Raises
     ------
     ConfigError
-        The rig's card or screen keeps the host's time.
+        The rig's card, screen or microscope keeps the host's time.
     """
     if isinstance(config.screen, PsychopyScreenConfig):
         what = f"{config.rig} shows a window, which runs in real time only; leave it out, or take --screen headless"
         raise ConfigError([Problem("--fast", 0, "", what)])
+    if config.microscope is not None and not is_in_process(config.microscope):
+        what = f"{config.rig} has a microscope of kind {config.microscope.kind}, which runs in real time only; "
+        raise ConfigError([Problem("--fast", 0, "", f"{what}leave it out, or take one of kind simulated")])
     if not isinstance(config.card, SimulatedCardConfig):
         what = f"{config.rig} has a card of kind {config.card.kind}, which runs in real time only; "
         raise ConfigError([Problem("--fast", 0, "", f"{what}leave it out, or take a simulated rig")])
@@ -150,6 +164,14 @@ def refuse_misfits(stage: Stage, config: RigConfig) -> None:
                     calibration.open_time_s(volume_ul)
             except DeviceError as error:
                 problems.append(Problem(where, 0, field, f"{error.what}; {error.remedy}"))
+    if stage.imaging and config.imaging and (config.microscope is not None and config.microscope.kind != "simulated"):
+        start_s = imaging_limits(config).start_s
+        if stage.gray_before_s < start_s:
+            what = (
+                f"{stage.gray_before_s:g} s of gray may be over before the microscope is known to give frames, "
+                f"which may take {start_s:g} s; lengthen it, or shorten the microscope's reply_s and first_frames_s"
+            )
+            problems.append(Problem(where, 0, "gray_before_s", what))
     if problems:
         raise ConfigError(problems)
 
@@ -167,6 +189,7 @@ def assembled(
     train: RefreshTrain | None = None,
     on_step: Callable[[float], None] | None = None,
     twin: Twin | None = None,
+    microscope: SimulatedMicroscopeProcess | None = None,
 ) -> Iterator[Loop]:
     """Open all devices and yield the loop of a session; close them in reverse.
 
@@ -176,7 +199,7 @@ def assembled(
         Where operators' requests come from, or what makes that source given the session's clock.
     mouse, train
         Replace a simulated rig's model mouse and the monitor's behaviour: tests.
-    twin
+    twin, microscope
         One that runs already, in place of a new one: tests.
 
     Raises
@@ -206,6 +229,8 @@ def assembled(
         valve_range_ul=(config.valve.volume_min_ul, config.valve.volume_max_ul),
     )
     streams = RandomStreams(plan.seed)
+    streams_of_lines = Streams(patch_flips=PATCH_FLIPS if config.has_photodiode else None)
+    watch = LineWatch(log.edges, streams=streams_of_lines)
     clock: Clock = VirtualClock() if plan.fast else HostClock()
     card_seed = int(streams.stream("card").integers(2**32))
     setting = _setting(plan.stage)
@@ -258,6 +283,8 @@ def assembled(
             _refuse_failed(preface)
             lead_s += window.lead_s
         if isinstance(config.card, SimulatedCardConfig):
+            if imaging and not is_in_process(config.microscope):
+                lead_s += LINK_LEAD_S
             shown = refreshes(lead_s)
             model = mouse or make_mouse(
                 plan.mouse_kind,
@@ -273,15 +300,26 @@ def assembled(
                 mouse=model,
                 start_host_s=shown.start_host_s,
                 seed=card_seed,
-                sink=log.edges,
+                sink=watch,
                 imaging=imaging,
                 fast=plan.fast,
             )
         else:
             at_twin = MouseAtTwin(plan.mouse_kind, int(streams.stream("mouse").integers(2**32)), setting)
             backend = stack.enter_context(
-                on_card(config, config.card, clock=clock, seed=card_seed, sink=log.edges, mouse=at_twin, twin=twin)
+                on_card(
+                    config,
+                    config.card,
+                    clock=clock,
+                    seed=card_seed,
+                    sink=watch,
+                    imaging=imaging,
+                    mouse=at_twin,
+                    twin=twin,
+                )
             )
+        if imaging:
+            backend = stack.enter_context(with_microscope(backend, config, clock=clock, running=microscope))
         for device in backend.in_order:
             stack.callback(device.close)
             preface.append(_identified(device.open()))
@@ -298,10 +336,8 @@ def assembled(
         preface.append(calibration_age(config, now().date()))
         preface += screen_calibration(config, now().date())
         _refuse_failed(preface)
-        if backend.microscope is not None:
-            backend.microscope.prepare(session_id=str(plan.session_id), mouse=plan.mouse, stage=plan.stage.stage)
-            backend.microscope.arm()
         backend.begin(shown.start_host_s)
+        watch.begin(backend.lines_before())
         yield Loop(
             task=task,
             devices=Devices(
@@ -315,6 +351,7 @@ def assembled(
                 microscope=backend.microscope,
                 cameras=backend.cameras,
             ),
+            recorders=recorders_of(plan, backend, watch),
             clock=clock,
             log=log,
             started=started,
@@ -324,6 +361,43 @@ def assembled(
             stepping=stepping,
             on_step=on_step,
         )
+
+
+def recorders_of(plan: SessionPlan, backend: Backend, watch: LineWatch) -> Recorders:
+    """Return what records beside a session, and what its lines are to show."""
+    config = plan.rig
+    limits = imaging_limits(config)
+    microscope, cameras = backend.microscope, backend.cameras
+    optics = config.microscope or SimulatedMicroscopeConfig(kind="simulated")
+    session_id = str(plan.session_id)
+    return Recorders(
+        watch=watch,
+        microscope=None
+        if microscope is None
+        else ImagingSequence(
+            microscope=microscope,
+            sync=backend.sync,
+            session_id=session_id,
+            mouse=plan.mouse,
+            stage=plan.stage.stage,
+            limits=limits,
+        ),
+        cameras=None if cameras is None else CameraSequence(cameras=cameras, session_id=session_id, limits=limits),
+        frames_hz=optics.frame_rate_hz * optics.plane_groups,
+        photodiode=config.has_photodiode,
+        patch_s=PATCH_FLIPS / config.screen.refresh_hz,
+    )
+
+
+def imaging_limits(config: RigConfig) -> ImagingLimits:
+    """Return how long a rig's microscope and cameras may take for what."""
+    microscope = config.microscope
+    if microscope is None:
+        return ImagingLimits()
+    if isinstance(microscope, SimulatedMicroscopeConfig):
+        return ImagingLimits(first_frames_s=microscope.first_frames_s)
+    reply_s = microscope.reply_s + LINK_S  # the link itself says first what was not answered
+    return ImagingLimits(reply_s=reply_s, first_frames_s=microscope.first_frames_s, stop_s=reply_s)
 
 
 def session_started(

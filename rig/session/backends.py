@@ -12,13 +12,15 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from hardware.arrays import AnyArray, IntArray
 from hardware.calibration import ValveCalibration
 from hardware.clock import CardClock, Clock
+from hardware.events import CameraState, Finding, Verdict
 from hardware.lines import Line
 from hardware.nidaq.connection import Connection
 from hardware.nidaq.edges import NidaqEdges
@@ -32,6 +34,7 @@ from hardware.protocols import (
     EdgeSink,
     EdgeSource,
     Encoder,
+    Identity,
     Microscope,
     RewardValve,
     Spout,
@@ -40,12 +43,21 @@ from hardware.protocols import (
 )
 from hardware.simulated.card import SimulatedCard
 from hardware.simulated.faults import Faults
-from hardware.simulated.imaging import SimulatedCameras, SimulatedMicroscope
+from hardware.simulated.imaging import CAMERA_RATE_HZ, PULSE_S, SimulatedCameras, SimulatedMicroscope, camera_files
 from hardware.simulated.mice import ModelMouse, MouseKind, Setting
+from hardware.simulated.microscope.process import SimulatedMicroscopeProcess
+from hardware.simulated.microscope.wires import AtTwin, OnSimulatedCard
 from hardware.simulated.spout import SimulatedSpout
 from hardware.simulated.valve import SimulatedValve
 from hardware.simulated.wheel import SimulatedWheel
-from rig.config.rig import FaultsConfig, NidaqCardConfig, RigConfig, SimulatedCardConfig
+from rig.config.rig import (
+    FaultsConfig,
+    MicroscopeConfig,
+    NidaqCardConfig,
+    RigConfig,
+    SimulatedCardConfig,
+    SimulatedMicroscopeConfig,
+)
 
 if TYPE_CHECKING:
     from hardware.simulated.twin import Twin, TwinBench
@@ -54,6 +66,8 @@ GATHER_LAG_S = 0.02
 """A refresh and some: until then the loop has read every lick."""
 NO_TWIN_ADDRESS = "127.0.0.1:0"
 JOIN_S = 2.0
+CAMERA_LEAD_S = 0.05
+"""A twin's cameras expose from so long after they are started on: telling the twin takes a call."""
 CHATTER_HZ = 200.0
 LATE_ANSWER_S = 0.06
 """What a twin's line or server does when its fault is asked for."""
@@ -80,6 +94,8 @@ class Backend:
     """The state of all lines before the session's first edge, where there is a card that can tell."""
     begin: Callable[[float], None] = lambda _start_host_s: None
     """Take note that all is open and checked, and when the first flip will be."""
+    wire_microscope: Callable[[SimulatedMicroscopeProcess], AbstractContextManager[object]] | None = None
+    """Lead a simulated microscope's frame pulses to the card's lines, and the trigger to it."""
     microscope: Microscope | None = None
     cameras: Cameras | None = None
 
@@ -145,7 +161,8 @@ def simulated(
         card=simulated_card, calibration=calibration_of(config), paths=list(config.valve.paths), seed=seed
     )
     wheel = SimulatedWheel(card=simulated_card, seed=seed)
-    microscope = SimulatedMicroscope(card=simulated_card) if imaging else None
+    within = config.microscope is None or isinstance(config.microscope, SimulatedMicroscopeConfig)
+    microscope = _in_process(config.microscope, simulated_card) if imaging and within else None
     cameras = SimulatedCameras(card=simulated_card) if imaging else None
 
     def see(host_s: float, identity: str) -> bool:
@@ -163,9 +180,16 @@ def simulated(
         spout=spout,
         in_order=in_order,
         see=see,
+        wire_microscope=lambda process: nullcontext(OnSimulatedCard(process, simulated_card)),
         microscope=microscope,
         cameras=cameras,
     )
+
+
+def _in_process(config: MicroscopeConfig | None, card: SimulatedCard) -> SimulatedMicroscope:
+    if config is None:
+        return SimulatedMicroscope(card=card)
+    return SimulatedMicroscope(card=card, plane_groups=config.plane_groups, frame_rate_hz=config.frame_rate_hz)
 
 
 def _faults(config: FaultsConfig) -> Faults:
@@ -178,6 +202,10 @@ def _faults(config: FaultsConfig) -> Faults:
         valve_silent_s=at(config.valve_silent_s),
         device_gone_s=at(config.device_gone_s),
         spout_stuck=config.spout_stuck,
+        photodiode_unplugged_s=at(config.photodiode_unplugged_s),
+        patch_covered_s=at(config.patch_covered_s),
+        vsync_2p_dead_s=at(config.vsync_2p_dead_s),
+        vsync_2p_and_photodiode_swapped_s=at(config.vsync_2p_and_photodiode_swapped_s),
     )
 
 
@@ -193,12 +221,15 @@ def on_card(
     seed: int,
     sink: EdgeSink | None,
     mouse: MouseAtTwin,
+    imaging: bool = False,
     twin: Twin | None = None,
 ) -> Iterator[Backend]:
     """Yield the devices of a card; start its twin before, where there is one, and end it afterwards.
 
     Parameters
     ----------
+    imaging
+        Whether this session has a microscope and cameras; a twin's cameras are simulated.
     mouse
         Sits behind a twin.
     twin
@@ -242,6 +273,7 @@ def on_card(
             paths=list(config.valve.paths),
         )
         encoder = NidaqEncoder(connection=connection, edges=edges, clock=clock)
+        cameras = None if at_twin is None or not imaging else _CamerasAtTwin(clock, at_twin)
         stuck = config.faults.spout_stuck
         spout = SimulatedSpout(clock=clock, stuck=stuck) if at_twin is None else _SpoutAtTwin(clock, at_twin, stuck)
 
@@ -249,8 +281,12 @@ def on_card(
             edges.read()  # what was licked and pulsed until now belongs to the checks
             edges.read_frame_pulses()
             gate.open(edges)
-            if at_twin is not None:
+            if at_twin is not None and twin is not None:
                 with _bench_calls():
+                    if Line.STIM_PHOTODIODE.label in card.lines:
+                        twin.bench.photodiode(
+                            _input(card, Line.STIM_PHOTODIODE), card.frame_output, card.running_output, start_host_s
+                        )
                     at_twin.ask_for_faults(start_host_s)
 
         yield Backend(
@@ -259,10 +295,12 @@ def on_card(
             encoder=encoder,
             sync=sync,
             spout=spout,
-            in_order=[edges, sync, valve, encoder, spout],
+            in_order=[edges, sync, valve, encoder, spout, *([cameras] if cameras is not None else [])],
+            cameras=cameras,
             echo_is_high=lambda: bool(edges.state & Line.REWARD_ECHO.mask),
             see=at_twin.see if at_twin is not None else lambda _host_s, _identity: False,
             begin=begin,
+            wire_microscope=None if twin is None else partial(_at_twin, twin.bench, card),
             lines_before=lambda: gate.lines_before,
         )
 
@@ -340,6 +378,19 @@ def _wire(bench: TwinBench, card: NidaqCardConfig) -> None:
             bench.wire(output, _input(card, line))
 
 
+def _at_twin(bench: TwinBench, card: NidaqCardConfig, process: SimulatedMicroscopeProcess) -> AtTwin:
+    """Lead a simulated microscope to a twin's lines."""
+    from hardware.simulated.twin import BenchError  # noqa: PLC0415 - needs grpc, which no other rig does
+
+    return AtTwin(
+        process,
+        bench,
+        frame_line=_input(card, Line.VSYNC_2P),
+        trigger_output=card.acquire_output,
+        gone=BenchError,
+    )
+
+
 def _input(card: NidaqCardConfig, line: Line) -> str:
     return f"port0/line{card.lines[line.label]}"
 
@@ -375,12 +426,36 @@ class _AtTwin:
         """Tell that the spout has come, or goes."""
         self._told.put(lambda: self._bench.spout(at_mouse))
 
+    def tell(self, what: Callable[[], None]) -> None:
+        """Have something done in its turn."""
+        self._told.put(what)
+
+    def cameras(self, *, start_host_s: float) -> None:
+        """Give exposures on the cameras' lines."""
+        for line in self._camera_lines():
+            self._bench.train(line, CAMERA_RATE_HZ, PULSE_S, start_host_s)
+
+    def stop_cameras(self) -> list[int]:
+        """Give no more; return how many there were, of each camera."""
+        return [self._bench.stop_train(line) for line in self._camera_lines()]
+
+    def _camera_lines(self) -> list[str]:
+        lines = (Line.CAM1_EXPOSURE, Line.CAM2_EXPOSURE)
+        return [_input(self._card, line) for line in lines if line.label in self._card.lines]
+
     def ask_for_faults(self, start_host_s: float) -> None:
         """Have the twin break what the rig's file asks for, when it asks for it."""
         card, asked = self._card, self._faults
-        lick, echo, frame, running = (
+        lick, echo, frame, running, photodiode, frames_2p = (
             _input(card, line) if line.label in card.lines else ""
-            for line in (Line.LICK_SENSOR, Line.REWARD_ECHO, Line.VSYNC_STIM, Line.STIM_RUNNING)
+            for line in (
+                Line.LICK_SENSOR,
+                Line.REWARD_ECHO,
+                Line.VSYNC_STIM,
+                Line.STIM_RUNNING,
+                Line.STIM_PHOTODIODE,
+                Line.VSYNC_2P,
+            )
         )
         for name, after_s, fields in (
             ("stuck", asked.lick_line_stuck_s, {"net": card.lick_terminal, "level": True}),
@@ -390,6 +465,10 @@ class _AtTwin:
             ("chatter", asked.lick_line_chatters_s, {"net": card.lick_terminal, "hz": CHATTER_HZ}),
             ("swapped", asked.lick_and_echo_swapped_s, {"one": lick, "other": echo}),
             ("swapped", asked.frame_and_running_swapped_s, {"one": frame, "other": running}),
+            ("stuck", asked.photodiode_unplugged_s, {"net": photodiode, "level": False}),
+            ("stuck", asked.patch_covered_s, {"net": photodiode, "level": True}),
+            ("stuck", asked.vsync_2p_dead_s, {"net": frames_2p, "level": False}),
+            ("swapped", asked.vsync_2p_and_photodiode_swapped_s, {"one": frames_2p, "other": photodiode}),
             ("overflow", asked.buffer_overflows_s, {}),
             ("late_answers", asked.answers_late_s, {"seconds": LATE_ANSWER_S}),
         ):
@@ -412,6 +491,57 @@ class _AtTwin:
                     remedy="start the session again; what it records from here on is no mouse's behaviour",
                 )
                 return
+
+
+class _CamerasAtTwin:
+    """Behaviour and eye camera whose exposures are pulses on the twin's lines."""
+
+    name = "cameras"
+
+    def __init__(self, clock: Clock, twin: _AtTwin) -> None:
+        self._clock = clock
+        self._twin = twin
+        self._files: list[str] = []
+        self._states: queue.SimpleQueue[CameraState] = queue.SimpleQueue()
+
+    def open(self) -> Identity:
+        """Say what is simulated."""
+        return Identity(device=self.name, model=f"simulated at the twin, two at {CAMERA_RATE_HZ:g} Hz")
+
+    def check(self) -> list[Finding]:
+        """Two cameras that are always there."""
+        return [Finding(name="cameras", verdict=Verdict.PASS, figure="2 present")]
+
+    def health(self) -> dict[str, float]:
+        """Return nothing: the exposures are counted where they are seen."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing: pulses end with the twin, or are stopped before."""
+
+    def start(self, *, session_id: str) -> None:
+        """See ``Cameras.start``."""
+        self._files = camera_files(session_id)
+        start_s = self._clock.now_s() + CAMERA_LEAD_S
+
+        def tell() -> None:
+            self._twin.cameras(start_host_s=start_s)
+            self._states.put(CameraState(recording=True, what=session_id, files=self._files))
+
+        self._twin.tell(tell)
+
+    def stop(self) -> None:
+        """See ``Cameras.stop``."""
+
+        def tell() -> None:
+            n_exposures = self._twin.stop_cameras()
+            self._states.put(CameraState(recording=False, files=self._files, n_exposures=n_exposures))
+
+        self._twin.tell(tell)
+
+    def poll(self) -> Sequence[CameraState]:
+        """See ``Cameras.poll``."""
+        return [self._states.get() for _ in range(self._states.qsize())]
 
 
 class _SpoutAtTwin(SimulatedSpout):

@@ -22,6 +22,7 @@ from rig.config.load import ConfigError, Problem
 from rig.config.rig import RigConfig, SimulatedCardConfig
 from rig.session.assemble import calibration_age, screen_calibration
 from rig.session.backends import Backend, MouseAtTwin, new_twin, on_card, simulated
+from rig.session.microscopes import with_microscope
 
 SEED = 1
 LICKS = 10
@@ -127,8 +128,8 @@ def _backend(config: RigConfig, stack: ExitStack, *, lick_wire: bool) -> Backend
         backend = stack.enter_context(on_card(config, card, clock=clock, seed=SEED, sink=None, mouse=mouse, twin=twin))
         if twin is not None and lick_wire:
             twin.bench.wire(card.align_output, card.lick_terminal)
-        return backend
-    return simulated(
+        return _with_microscope(backend, config, stack)
+    backend = simulated(
         config,
         card,
         clock=VirtualClock(),
@@ -139,3 +140,8 @@ def _backend(config: RigConfig, stack: ExitStack, *, lick_wire: bool) -> Backend
         imaging=config.imaging,
         fast=True,
     )
+    return _with_microscope(backend, config, stack)
+
+
+def _with_microscope(backend: Backend, config: RigConfig, stack: ExitStack) -> Backend:
+    return stack.enter_context(with_microscope(backend, config, clock=HostClock())) if config.imaging else backend

@@ -92,13 +92,20 @@ class Columns:
         self._fitted: Fit | None = None
         self._taken: list[tuple[FlipRows, FloatArray]] = []
         self._paired = FramePulses.none()
+        self.read_until_s = -math.inf
+        """Host time until which all edges have been handed on."""
 
     def begin(self, *, clock_map: ClockMap, first: FramePulses, rows: FlipRows) -> None:
         """Take the first flips, whose pulses have been seen already."""
         self._map = clock_map
         self._pulses = first
         self._write(rows, clock_map.session_s_of(rows.host_s))
+        self._flush()
+
+    def _flush(self) -> None:
+        until_s = self._edges.read_until_s
         self._edges.flush()
+        self.read_until_s = until_s
 
     def gather(self) -> None:
         """Hand everything since the last call to the log; make the fit that was asked for."""
@@ -149,7 +156,7 @@ class Columns:
         for rows, times_s in taken:
             self._write(rows, times_s)
         try:
-            self._edges.flush()
+            self._flush()
         except DeviceError as error:
             self._errors.append(error)
         if len(self._unpaired_host_s) >= PAIRED_TOGETHER:

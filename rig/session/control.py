@@ -3,7 +3,7 @@
 A request has an id, a sender and an expiry; it is acknowledged when it arrives and answered when the
 session has applied or refused it. The same id twice is carried out once and answered twice. Only who can
 read the session's key file may talk: CurveZMQ with keys made for this session, on the loopback
-interface.
+interface (``hardware.links``). Who sends too much waits; what is not taken is told once a second at most.
 """
 
 from __future__ import annotations
@@ -21,14 +21,24 @@ from pathlib import Path
 import msgspec
 import psutil
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
 from hardware.clock import Clock
+from hardware.events import Finding, Verdict
+from hardware.links.secured import (
+    Gate,
+    Keys,
+    Pace,
+    Refusals,
+    Waker,
+    bound_server,
+    connected_client,
+    drained,
+    wait_for,
+)
 from hardware.protocols import Command
 from stages.events import SpoutPosition, Verb
 
-POLL_MS = 20
-LARGEST_MESSAGE = 65_536
+POLL_S = 0.5
 REMEMBERED = 1_000
 """Answers kept for a request that comes again."""
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -81,17 +91,6 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     client_secret: bytes
 
 
-class _OnlyKey:
-    """Admits one client key."""
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-
-    def callback(self, domain: str, key: bytes) -> bool:
-        """Return whether a client with this key may connect."""
-        return key == self._key
-
-
 class ControlServer:
     """The session's end of the socket, in a thread of its own; a ``CommandSource``.
 
@@ -107,19 +106,14 @@ class ControlServer:
         self._senders: dict[str, bytes] = {}
         self._answers: OrderedDict[str, Reply] = OrderedDict()
         self._stop = threading.Event()
-        self._context = zmq.Context()
-        self._auth = ThreadAuthenticator(self._context)
-        self._auth.start()
-        client_public, client_secret = zmq.curve_keypair()
-        server_public, server_secret = zmq.curve_keypair()
-        self._auth.configure_curve_callback(domain="*", credentials_provider=_OnlyKey(client_public))
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.curve_secretkey = server_secret
-        self._socket.curve_publickey = server_public
-        self._socket.curve_server = True
+        self._waker = Waker()
+        self._refusals = Refusals()
+        self._pace = Pace()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        own, client = Keys.new(), Keys.new()
+        self._gate = Gate(self._context, allowed=[client.public], refusals=self._refusals)
+        self._socket, port = bound_server(self._context, keys=own)
         self._socket.linger = 200
-        self._socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
-        port = self._socket.bind_to_random_port("tcp://127.0.0.1")
         running = Running(
             session_id=session_id,
             mouse=mouse,
@@ -127,9 +121,9 @@ class ControlServer:
             folder=str(folder),
             pid=os.getpid(),
             endpoint=f"tcp://127.0.0.1:{port}",
-            server_public=server_public,
-            client_public=client_public,
-            client_secret=client_secret,
+            server_public=own.public,
+            client_public=client.public,
+            client_secret=client.secret,
         )
         runtime_dir.mkdir(parents=True, exist_ok=True)
         self._file = runtime_dir / f"{session_id}.json"
@@ -158,24 +152,36 @@ class ControlServer:
         reply = Reply(id=command, stage=Stage.APPLIED if applied else Stage.REFUSED, what=what)
         if (sender := self._senders.get(command)) is not None:
             self._outbox.append((sender, reply))
+            self._waker.wake()
 
     def next_due_s(self) -> float:
         """See ``CommandSource.next_due_s``: an operator may speak at any time."""
         return float("-inf")
 
+    def found(self) -> Sequence[Finding]:
+        """See ``CommandSource.found``."""
+        return [
+            Finding(name="command socket", verdict=Verdict.WARN, figure=f"not taken: {told}", remedy=remedy)
+            for told in [self._refusals.take(time.monotonic())]
+            if told
+            for remedy in ["look which program of this computer speaks to it; the session is not disturbed"]
+        ]
+
     def close(self) -> None:
         """Send what is still to be answered, take the key file away, close the socket."""
         self._file.unlink(missing_ok=True)
         self._stop.set()
+        self._waker.wake()
         self._thread.join()
-        self._auth.stop()
         self._context.destroy(linger=200)
+        self._waker.close()
 
     def _serve(self) -> None:
         while not self._stop.is_set():
-            if self._socket.poll(POLL_MS):
-                sender, *parts = self._socket.recv_multipart()
-                self._take(sender, parts[-1] if parts else b"")
+            wait_for(self._socket, gate=self._gate, waker=self._waker, pace=self._pace, longest_s=POLL_S)
+            self._gate.serve()
+            for parts in drained(self._socket, self._pace, now_s=time.monotonic):
+                self._take(parts[0], parts[-1] if len(parts) > 1 else b"")
             self._send_answers()
         self._send_answers()
 
@@ -183,6 +189,7 @@ class ControlServer:
         try:
             request = msgspec.json.decode(data, type=Request)
         except UNREADABLE as error:
+            self._refusals.add("not understood")
             self._send(sender, Reply(id="", stage=Stage.REFUSED, what=f"not understood: {error}"))
             return
         known = self._answers.get(request.id)
@@ -248,6 +255,10 @@ class LocalCommands:
         """See ``CommandSource.next_due_s``."""
         return float("-inf") if self._inbox else float("inf")
 
+    def found(self) -> Sequence[Finding]:
+        """See ``CommandSource.found``."""
+        return ()
+
 
 class NoCommands:
     """A session that nobody talks to."""
@@ -262,6 +273,10 @@ class NoCommands:
     def next_due_s(self) -> float:
         """See ``CommandSource.next_due_s``."""
         return math.inf
+
+    def found(self) -> Sequence[Finding]:
+        """See ``CommandSource.found``."""
+        return ()
 
 
 class ScriptedCommands:
@@ -288,6 +303,10 @@ class ScriptedCommands:
         """See ``CommandSource.next_due_s``."""
         return self._script[0][0] if self._script else math.inf
 
+    def found(self) -> Sequence[Finding]:
+        """See ``CommandSource.found``."""
+        return ()
+
 
 def running_sessions(runtime_dir: Path) -> list[Running]:
     """Return the sessions that run on this machine; key files of dead processes are taken away."""
@@ -312,14 +331,10 @@ def ask(running: Running, request: Request, *, timeout_s: float) -> Iterator[Rep
     ControlError
         The session does not answer within ``timeout_s``.
     """
-    context = zmq.Context()
-    socket = context.socket(zmq.DEALER)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    keys = Keys(public=running.client_public, secret=running.client_secret)
+    socket = connected_client(context, running.endpoint, keys=keys, server_public=running.server_public)
     try:
-        socket.linger = 0
-        socket.curve_serverkey = running.server_public
-        socket.curve_publickey = running.client_public
-        socket.curve_secretkey = running.client_secret
-        socket.connect(running.endpoint)
         socket.send(msgspec.json.encode(request))
         deadline_s = time.monotonic() + timeout_s
         while True:

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
+from hardware.events import Finding
 from hardware.protocols import Command, CommandSource
 from stages.events import Verb
 
@@ -40,3 +41,7 @@ class WithEscape:
     def next_due_s(self) -> float:
         """See ``CommandSource.next_due_s``."""
         return -math.inf if self._pressed else self._source.next_due_s()
+
+    def found(self) -> Sequence[Finding]:
+        """See ``CommandSource.found``."""
+        return self._source.found()

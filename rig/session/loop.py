@@ -18,8 +18,6 @@ from hardware.events import (
     DeviceHealth,
     Finding,
     Health,
-    MicroscopePhase,
-    MicroscopeState,
     Verdict,
 )
 from hardware.protocols import (
@@ -31,13 +29,14 @@ from rig.session.arrivals import Arrivals, Faults
 from rig.session.columns import Columns, Fit
 from rig.session.devices import Devices
 from rig.session.monitors import LickLineMonitor, Monitor, SpoutMonitor, WheelMonitor
+from rig.session.recorders import Recorders, Said
 from stages.events import (
     Action,
     CommandApplied,
     CommandRefused,
     DeviceFault,
+    DeviceRecovered,
     InputEvent,
-    Resumed,
     RewardArmed,
     RewardCommanded,
     RewardFailed,
@@ -45,6 +44,7 @@ from stages.events import (
     SessionEnded,
     SessionStarted,
     SpoutCommanded,
+    Verb,
 )
 from stages.task import At, Outputs, Task
 from stimuli.screen import Flip
@@ -57,6 +57,8 @@ FIT_FLIPS = 3600
 FIRST_FIT_FLIPS = 60
 ECHO_LIMIT_S = 0.5
 """The first frame pulse must be seen back this soon."""
+STOPS_S = 0.02
+"""How often microscope and cameras are looked at while they stop, when the session is over."""
 
 Observer = Callable[[Entry], None]
 StartedAt = Callable[[float], SessionStarted]
@@ -68,6 +70,8 @@ class Loop:
 
     Parameters
     ----------
+    recorders
+        What records beside the session, and the lines that it is aligned by.
     refresh_hz
         The screen's nominal rate.
     preface
@@ -85,6 +89,7 @@ class Loop:
         *,
         task: Task,
         devices: Devices,
+        recorders: Recorders,
         clock: Clock,
         log: Log,
         started: StartedAt,
@@ -96,6 +101,8 @@ class Loop:
     ) -> None:
         self._task = task
         self._devices = devices
+        self._recorders = recorders
+        self._recorders_due_s = math.inf
         self._clock = clock
         self._log = log
         self._started = started
@@ -115,7 +122,7 @@ class Loop:
         self._ending: SessionEnded | None = None
         self._map: ClockMap
         self._time_s = 0.0
-        self._safe = False
+        self._has_begun = self._safe = False
         self._figures_refresh = FIGURES_REFRESHES
         self._stretch_took_s = 0.0
         self._stretch_flip = 1
@@ -157,12 +164,13 @@ class Loop:
                     flip = self._one_step(flip)
                 self._end(flip)
             except BaseException as error:
+                self._make_safe(flip)
                 self._record(flip, ControllerFailed(what=f"{type(error).__name__}: {error}"))
                 raise
             self._record(flip, self._ending)
             return self._ending
         finally:
-            self._make_safe()
+            self._make_safe(flip)
 
     # --- one step ---------------------------------------------------------------------------------
 
@@ -173,6 +181,8 @@ class Loop:
         if flip.host_s >= self._inputs_due_s:
             self._arrivals.take(inputs, time_s=self._time_s)
             self._inputs_changed = True
+        if flip.host_s >= self._recorders_due_s:
+            self._step_recorders(flip, inputs)
         if refresh >= self._health_refresh:
             self._health_refresh = refresh - refresh % HEALTH_REFRESHES + HEALTH_REFRESHES
             self._inputs_changed = True  # a command may have come that nobody could foresee
@@ -187,7 +197,7 @@ class Loop:
         if self._inputs_changed:
             self._inputs_due_s = self._arrivals.next_due_s()
         until_flip = number + 1 if self._stepping or out.actions or self._owed else self._stretch_flip
-        until_host_s = self._inputs_due_s
+        until_host_s = min(self._inputs_due_s, self._recorders_due_s)
         if out.due_s < math.inf:
             until_host_s = min(until_host_s, self._map.host_s(out.due_s))
         took_s = self._clock.now_s() - begun_s + self._stretch_took_s
@@ -226,10 +236,11 @@ class Loop:
         for decision in events:
             if isinstance(decision, CommandApplied):
                 commands.answer(command=decision.command, applied=True, what=decision.what)
+                if decision.verb is Verb.RESUME:
+                    self._faults.forgive()
+                    self._hear(self._recorders.retry(now_s=self._clock.now_s()), flip, self._owed)
             elif isinstance(decision, CommandRefused):
                 commands.answer(command=decision.command, applied=False, what=decision.why)
-            elif isinstance(decision, Resumed):
-                self._faults.forgive()
         for action in out.actions:
             self._act(action, flip)
             self._inputs_changed = True
@@ -271,7 +282,9 @@ class Loop:
             inputs += Monitor("log").judge(
                 faulty=True, what=trouble, remedy="look at the data disk: its free space, its cable", time_s=time_s
             )
-        self._poll_slow(flip)
+        self._step_recorders(flip, inputs)
+        inputs += self._recorders.judge_lines(clock_map=self._map, time_s=time_s)
+        self._record_all(flip, self._devices.commands.found())
         if self._gathered_elsewhere:
             self._hear_columns(flip)
         if flip.refresh >= self._figures_refresh:
@@ -292,19 +305,22 @@ class Loop:
             ),
         )
 
-    def _poll_slow(self, flip: Flip) -> None:
-        """Ask microscope and cameras what they are doing; a failure is a fault for the policy to judge."""
-        d = self._devices
-        for device in (d.microscope, d.cameras):
-            try:
-                for state in device.poll() if device is not None else ():
-                    self._record(flip, state)
-                    if isinstance(state, MicroscopeState) and state.phase is MicroscopePhase.FAILED:
-                        what = state.what or "it has failed"
-                        error = DeviceError(device="microscope", what=what, remedy="look at the microscope")
-                        self._faults.name(error, self._owed, time_s=self._time_s)
-            except DeviceError as error:
-                self._faults.name(error, self._owed, time_s=self._time_s)
+    def _step_recorders(self, flip: Flip, inputs: list[InputEvent]) -> None:
+        """Step microscope and cameras, by the edges of their lines until now."""
+        if not self._gathered_elsewhere and self._recorders.wants_edges(now_s=self._clock.now_s()):
+            self._columns.gather()
+        self._recorders.read(until_s=self._columns.read_until_s)
+        self._hear(self._recorders.step(now_s=self._clock.now_s()), flip, inputs)
+
+    def _hear(self, said: Said, flip: Flip, inputs: list[InputEvent]) -> None:
+        """Record what microscope and cameras have to say; a failure is a fault for the policy to judge."""
+        self._record_all(flip, said.events)  # type: ignore[arg-type]  # all of them are in AnyEvent (tested)
+        for error in said.faults:
+            self._faults.name(error, inputs, time_s=self._time_s)
+        for device in said.recovered:
+            self._faults.forget(device)
+            inputs.append(DeviceRecovered(device=device, time_s=self._time_s))
+        self._recorders_due_s = self._recorders.next_due_s(now_s=self._clock.now_s())
 
     def _stretch_ends(self, flip: Flip) -> None:
         """Gather the columns if nobody else does, fit the clock if it is time, take note of what came up."""
@@ -377,26 +393,19 @@ class Loop:
         self._map = ClockMap(host_s=flip.host_s, ticks=int(first.ticks[0]))
         self._arrivals.begin(clock_map=self._map)
         started = self._started(flip.host_s)
+        self._has_begun = True
         self._record(flip, started)
         self._record_all(flip, self._preface)
         self._columns.begin(clock_map=self._map, first=first, rows=rows)
         self._gathered_elsewhere = self._log.gather_with(self._columns.gather)
         self._set_stretch(flip)
         d.sync.running(level=True)
-        try:
-            if d.cameras is not None:
-                d.cameras.start(session_id=started.session_id)
-            if d.microscope is not None:
-                d.sync.acquire(level=True)
-                d.microscope.start()
-        except DeviceError as error:  # the policy of that device decides, as in mid-session
-            self._faults.name(error, self._owed, time_s=0.0)
+        self._recorders.read(until_s=self._columns.read_until_s)
+        self._hear(self._recorders.begin(now_s=self._clock.now_s()), flip, self._owed)
 
     def _end(self, flip: Flip) -> None:
         """Stop what runs and log what is left. What fails now is found, not a fault: the task has ended."""
-        for error in self._make_safe():
-            self._record(flip, _found(error.device, error.what, error.remedy))
-        self._poll_slow(flip)
+        self._make_safe(flip)
         self._hear_columns(flip)
         for event in self._owed:
             if isinstance(event, DeviceFault):
@@ -404,20 +413,45 @@ class Loop:
             elif isinstance(event, RewardFailed):
                 self._record(flip, _found("reward", event.why, "look at the valve"))
 
-    def _make_safe(self) -> list[DeviceError]:
-        """Make all devices safe, then gather the last columns; return what failed. Once is enough."""
+    def _make_safe(self, flip: Flip) -> None:
+        """Make all devices safe, wait for microscope and cameras to stop, gather the last columns. Once is enough."""
         if self._safe:
-            return []
+            return
         self._safe = True
         errors = self._devices.make_safe()
         self._log.gather_with(None)
         self._columns.gather()
-        return errors
+        errors += self._stop_recorders(flip)
+        for error in errors:
+            self._record(flip, _found(error.device, error.what, error.remedy))
+
+    def _stop_recorders(self, flip: Flip) -> list[DeviceError]:
+        """Have microscope and cameras stop, and wait until they have: none of the sequences takes for ever."""
+        recorders, clock = self._recorders, self._clock
+        left: list[InputEvent] = []
+        try:
+            self._hear(recorders.end(now_s=clock.now_s()), flip, left)
+            while not recorders.finished:
+                clock.sleep_until(clock.now_s() + STOPS_S)
+                self._columns.gather()
+                recorders.read(until_s=self._columns.read_until_s)
+                self._hear(recorders.step(now_s=clock.now_s()), flip, left)
+            self._columns.gather()
+            self._hear(recorders.last_word(), flip, left)
+        finally:
+            errors: list[DeviceError] = [] if recorders.finished else self._devices.stop_recording()
+        return errors + [
+            DeviceError(device=event.device, what=event.what, remedy=event.remedy)
+            for event in left
+            if isinstance(event, DeviceFault)
+        ]
 
     def _record(self, flip: Flip, event: AnyEvent) -> None:
         self._record_all(flip, (event,))
 
     def _record_all(self, flip: Flip, events: Sequence[AnyEvent]) -> None:
+        if not self._has_begun:
+            return  # a log begins with its session, or not at all
         append, observers = self._log.append, self._observers
         for event in events:
             entry = Entry(flip.flip, flip.refresh, event)

@@ -469,7 +469,10 @@ def test_cameras_say_when_they_record_and_expose_only_then(imaging: Bench) -> No
     imaging.wait_until(START_S + 10.0)
     imaging.cameras.stop()
     imaging.wait_until(START_S + 20.0)
-    assert [state.recording for state in imaging.cameras.poll()] == [True, False]
+    states = imaging.cameras.poll()
+    assert [state.recording for state in states] == [True, False]
     assert not imaging.cameras.poll()
-    for line in (Line.CAM1_EXPOSURE, Line.CAM2_EXPOSURE):
-        assert imaging.rises(line) == pytest.approx(300, abs=1)
+    assert len(states[1].files) == 2
+    assert states[0].files == states[1].files
+    for line, n_exposures in zip((Line.CAM1_EXPOSURE, Line.CAM2_EXPOSURE), states[1].n_exposures, strict=True):
+        assert imaging.rises(line) == n_exposures == pytest.approx(300, abs=1)

@@ -9,14 +9,22 @@ import pytest
 
 from hardware.clock import TICKS_PER_S
 from hardware.lines import Line
-from hardware.simulated.card import ALIGN_INTERVAL_S, ALIGN_WIDTH_S, MONITOR_DELAY_S, PATCH_FLIPS, PULSE_WIDTH_S
+from hardware.simulated import photodiode
+from hardware.simulated.card import ALIGN_INTERVAL_S, ALIGN_WIDTH_S, PULSE_WIDTH_S
+from hardware.simulated.photodiode import (
+    MONITOR_DELAY_S,
+    MONITOR_JITTER_S,
+    PATCH_FLIPS,
+    SPLASH_EVERY_FLIPS,
+    SPLASH_FLIPS,
+)
 from rig.records.running import speed_cm_s
 from stages.events import CommandApplied, Lick, RewardArmed, RewardCommanded, RewardConfirmed, RewardFired
+from stimuli import patch
 from tests.builders import Ran, command, rig_config, run, stage
 
 IDLE = Line.VSYNC_STIM.mask
 """The frame line rests high; all others low."""
-PULSED = [line for line in Line if line is not Line.STIM_PHOTODIODE]
 
 
 @cache
@@ -49,7 +57,7 @@ def test_edges_come_in_order_of_ticks_and_each_changes_one_line() -> None:
     assert set(changed.tolist()) == {line.mask for line in Line}, "an edge that changes nothing, or two lines at once"
 
 
-@pytest.mark.parametrize("line", PULSED, ids=lambda line: line.label)
+@pytest.mark.parametrize("line", list(Line), ids=lambda line: line.label)
 def test_every_pulse_that_rose_has_fallen_when_the_session_is_over(line: Line) -> None:
     assert len(changes(session(), line, rising=True)) == len(changes(session(), line, rising=False)) > 0
 
@@ -67,10 +75,19 @@ def test_the_frame_line_falls_once_a_flip_and_rises_4_ms_later() -> None:
 def test_the_photodiode_changes_every_60_flips_after_the_monitors_delay() -> None:
     ran = session()
     falls = changes(ran, Line.VSYNC_STIM, rising=False)
-    patch = np.sort(np.concatenate([changes(ran, Line.STIM_PHOTODIODE, rising=rising) for rising in (True, False)]))
+    found = np.sort(np.concatenate([changes(ran, Line.STIM_PHOTODIODE, rising=rising) for rising in (True, False)]))
     of_flip = falls[::PATCH_FLIPS]
-    assert len(patch) == len(of_flip)
-    assert (patch - of_flip) / TICKS_PER_S == pytest.approx(MONITOR_DELAY_S, abs=100e-6)
+    n_splash = SPLASH_FLIPS // SPLASH_EVERY_FLIPS
+    last_is_bright = (len(falls) - 1) // PATCH_FLIPS % 2 == 0
+    assert len(found) == n_splash + len(of_flip) + n_splash - last_is_bright, "a splash before and one after"
+    delay_s = (found[n_splash:][: len(of_flip)] - of_flip) / TICKS_PER_S
+    assert delay_s == pytest.approx(MONITOR_DELAY_S, abs=5 * MONITOR_JITTER_S)
+    assert delay_s.std() == pytest.approx(MONITOR_JITTER_S, rel=0.3)
+
+
+def test_the_simulated_patch_is_the_one_that_windows_draw() -> None:
+    assert (photodiode.PATCH_FLIPS, photodiode.SPLASH_FLIPS) == (patch.PATCH_FLIPS, patch.SPLASH_FLIPS)
+    assert photodiode.SPLASH_EVERY_FLIPS == patch.SPLASH_EVERY_FLIPS
 
 
 def test_alignment_pulses_come_5_to_15_s_apart_and_never_evenly() -> None:

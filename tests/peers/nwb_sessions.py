@@ -21,6 +21,7 @@ from hardware.simulated.mice import MouseKind
 from rig.log.reader import SessionLog, read_session
 from rig.log.schema import EDGE_DTYPE, FLIP_DTYPE
 from rig.log.writer import EDGES, EVENTS, FLIPS, LogWriter
+from rig.records.alignment import alignment_of
 from rig.records.folds import Folds
 from rig.records.monitor_delay import nominal_delay
 from rig.records.nwb.export import export_nwb
@@ -120,7 +121,7 @@ def expected(log: SessionLog) -> dict[str, Any]:
     shown = [row for row in folds.presentations.rows if row.start_flip < len(log.flips)]
     columns = trial_columns(whole)
     window_s = response_window_s(log.started.stage_parameters) or (0.15, 0.75)
-    delay = nominal_delay(log.started.rig_parameters)
+    delay = alignment_of(log).delay or nominal_delay(log.started.rig_parameters)
     metrics = session_performance(
         columns,
         monitor_delay_s=delay.delay_s,

@@ -10,12 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from hardware.lines import IDLE_STATE, Line
+from hardware.pulses import delays_of
 from rig.log.reader import SessionLog, read_session
 from rig.log.writer import LogWriter
+from rig.records.alignment import alignment_of, frame_times_s
+from rig.records.card_lines import CardLines
 from rig.records.products import write_products
+from stimuli.patch import PATCH_FLIPS
 from tests.builders import rig_config, run, stage
 
 EXPECTED = "expected.json"
+STEADY = "steady"
 
 
 def edges_of(log: SessionLog) -> dict[str, dict[str, list[float]]]:
@@ -34,14 +39,42 @@ def edges_of(log: SessionLog) -> dict[str, dict[str, list[float]]]:
     return result
 
 
-def main(folder: Path) -> None:
+def expected_of(log: SessionLog) -> dict[str, object]:
+    """Return what a reader of a session's sync file should find."""
+    lines = CardLines.of(log)
+    alignment = alignment_of(log)
+    assert alignment.delay_from_pulses_s is not None
+    falls_s = lines.falls_s(Line.VSYNC_STIM)
+    changes_s, levels = lines.changes_s(Line.STIM_PHOTODIODE)
+    delays_s, at = delays_of(changes_s, levels, flips_s=falls_s, every=PATCH_FLIPS)
+    return {
+        "n_flips": len(log.flips),
+        "n_frames": len(frame_times_s(lines)),
+        "monitor_delay_s": alignment.delay_from_pulses_s,
+        "bright_delays_s": delays_s[at // PATCH_FLIPS % 2 == 0].tolist(),
+        "lines": edges_of(log),
+    }
+
+
+def make(folder: Path, *, behaviour: str, seed: int, plane_groups: int) -> None:
     """Make an imaging session of three minutes with its products, and what a reader should find."""
+    microscope = {
+        "kind": "simulated",
+        "plane_groups": plane_groups,
+        "frame_rate_hz": 31.0 if plane_groups == 1 else 11.0,
+    }
+    config = rig_config("simulated_imaging", behaviour=behaviour, microscope=microscope)
     with contextlib.closing(LogWriter(folder)) as log:
-        run(stage(task_duration_min=3.0), rig_config("simulated_imaging", behaviour="dropping"), seed=5, log=log)
+        run(stage(task_duration_min=3.0), config, seed=seed, log=log)
     session = read_session(folder)
     write_products(session)
-    found = {"n_flips": len(session.flips), "lines": edges_of(session)}
-    (folder / EXPECTED).write_text(json.dumps(found), encoding="utf-8")
+    (folder / EXPECTED).write_text(json.dumps(expected_of(session)), encoding="utf-8")
+
+
+def main(folder: Path) -> None:
+    """Make a session whose monitor drops flips, and one of four plane groups whose monitor doesn't, below it."""
+    make(folder, behaviour="dropping", seed=5, plane_groups=1)
+    make(folder / STEADY, behaviour="jittering", seed=6, plane_groups=4)
 
 
 if __name__ == "__main__":

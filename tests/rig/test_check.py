@@ -119,7 +119,7 @@ def test_a_real_valve_is_not_pulsed_unasked() -> None:
         ("supply_channel: ai1", "supply_channel: ai0", "card.supply_channel: ai0 is used by signal_channel already"),
         ("address: null", "address: localhost:31763", "card.address: must be null with a twin, which is started with the session"),
         ("paths: [card, software]", "paths: [card]", "valve.paths: needs software: the card alone can't pay licks at the ends of the response window"),
-        ("imaging: false", "imaging: true", "imaging: must be false with a card of kind nidaq: there is no client of a real microscope yet"),
+        ("imaging: false", "imaging: true", "microscope: must be of kind zmq, or process on a twin, where a card of kind nidaq images"),
         ("watchdog_s: 2", "watchdog_s: 0.5", "card.watchdog_s: input should be greater than or equal to 1; it is 0.5"),
         ("kind: nidaq", "kind: nidak", "card: kind 'nidak' is not known; one of 'simulated', 'nidaq'"),
     ],
@@ -187,3 +187,12 @@ def test_a_touch_of_the_spout_shows_that_the_lick_line_lives(monkeypatch: pytest
         silent = touched(rig.edges)
         assert (silent.verdict, silent.figure) == (Verdict.FAIL, "silent for 0.2 s")
         assert silent.remedy
+
+
+def test_a_line_that_is_not_there_can_not_fail() -> None:
+    fields = rig_config("twin").model_dump()
+    del fields["card"]["lines"]["vsync_2p"]
+    for fault in ("vsync_2p_dead_s", "vsync_2p_and_photodiode_swapped_s"):
+        with pytest.raises(ValueError, match=rf"faults\.{fault}: there is no line vsync_2p"):
+            RigConfig.model_validate({**fields, "faults": {fault: 1.0}})
+    RigConfig.model_validate({**fields, "faults": {"photodiode_unplugged_s": 1.0}})

@@ -379,7 +379,7 @@ def test_export_nwb_writes_the_file_and_names_what_nobody_told_it(folder: Path) 
     assert (folder / NWB_FILE).is_file()
     assert result.stdout.splitlines()[0] == str(folder / NWB_FILE)
     assert "Note: the mouse's age is not known; the file says 0 days" in result.stdout
-    assert "Note: the monitor's delay was not measured: 21.15 ms, nominal" in result.stdout
+    assert "the monitor's delay was not measured" not in result.stdout, "the photodiode did"
 
 
 def test_a_session_that_runs_is_not_exported(folder: Path) -> None:

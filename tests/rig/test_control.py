@@ -16,9 +16,9 @@ import msgspec
 import pytest
 import zmq
 
+from hardware.links.secured import LARGEST_MESSAGE
 from hardware.protocols import Command
 from rig.session.control import (
-    LARGEST_MESSAGE,
     ControlError,
     ControlServer,
     Reply,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,14 +19,16 @@ import pytest
 from pynwb import NWBHDF5IO
 
 from hardware.clock import TICKS_PER_S
-from hardware.events import DeviceIdentified
+from hardware.events import DeviceIdentified, MicroscopeState
 from hardware.lines import Line
 from hardware.simulated.mice import MouseKind
+from hardware.simulated.photodiode import MONITOR_DELAY_S, MONITOR_JITTER_S
 from rig.log.reader import SessionLog, read_session
 from rig.log.schema import FLIP_DTYPE, Entry
 from rig.log.writer import EDGES, EVENTS, FLIPS
+from rig.records.alignment import alignment_of
 from rig.records.folds import Folds
-from rig.records.monitor_delay import DelayOrigin, MonitorDelay, nominal_delay
+from rig.records.monitor_delay import DelayOrigin, MonitorDelay
 from rig.records.nwb import FILE, NwbError
 from rig.records.nwb.about import About, about_of
 from rig.records.nwb.checks import refuse_contradictions
@@ -260,7 +264,9 @@ def test_the_delay_is_in_change_times_and_presentations_and_nowhere_else(log: Se
         metadata = b["general/metadata"].attrs
         origin = metadata["monitor_delay_origin"], metadata["monitor_delay_s"], metadata["monitor_delay_spread_s"]
 
-    by_s = 0.0355 - nominal_delay(log.started.rig_parameters).delay_s
+    measured = alignment_of(log).delay
+    assert measured is not None
+    by_s = 0.0355 - measured.delay_s
     assert origin == ("measured", 0.0355, 0.0004)
     for name in ("images_A", "spontaneous", "standin_movie_one"):
         assert moved.pop(f"intervals/{name}_presentations/start_time") == pytest.approx(by_s)
@@ -287,11 +293,49 @@ def test_a_delay_that_can_not_be_is_refused(
         MonitorDelay(delay_s, origin, spread_s)
 
 
-def test_the_delay_is_the_rig_file_s_and_the_file_says_that_nobody_measured_it(log: SessionLog, exported: Path) -> None:
-    assert log.started.rig_parameters["monitor_delay_s"] == 0.02115
+def test_the_delay_is_what_the_photodiode_measured_and_the_file_says_so(log: SessionLog, exported: Path) -> None:
     with h5py.File(exported) as file:
+        metadata = file["general/metadata"].attrs
+        assert metadata["monitor_delay_origin"] == "measured"
+        assert metadata["monitor_delay_s"] == pytest.approx(MONITOR_DELAY_S, abs=5 * MONITOR_JITTER_S / 250**0.5)
+        assert metadata["monitor_delay_spread_s"] == pytest.approx(MONITOR_JITTER_S, rel=0.2)
+        assert b"was not measured" not in file["general/provenance/flags"][()]
+
+
+def test_without_a_photodiode_it_is_the_rig_file_s_and_the_file_says_that_nobody_measured_it(
+    log: SessionLog, tmp_path: Path
+) -> None:
+    blind = tmp_path / "blind"
+    shutil.copytree(log.folder, blind)
+    edges = log.edges().copy()
+    edges["state"] &= ~np.uint32(Line.STIM_PHOTODIODE.mask)
+    (blind / EDGES).write_bytes(edges.tobytes())
+    assert log.started.rig_parameters["monitor_delay_s"] == 0.02115
+
+    told = export_nwb(read_session(blind))
+
+    with h5py.File(told.path) as file:
         assert file["general/metadata"].attrs["monitor_delay_origin"] == "nominal"
-        assert b"the monitor's delay was not measured" in file["general/provenance/flags"][()]
+        assert file["general/metadata"].attrs["monitor_delay_s"] == 0.02115
+        flags = file["general/provenance/flags"][()]
+        assert b"the monitor's delay was not measured" in flags
+        assert b"alignment of photodiode: 0 counted" in flags
+        assert "stim_photodiode" not in file["acquisition"]
+
+
+def test_frames_of_the_microscope_are_counted_from_the_trigger_and_say_whose_plane_they_are(
+    log: SessionLog, exported: Path
+) -> None:
+    stopped = [entry.event for entry in log.entries if isinstance(entry.event, MicroscopeState)][-1]
+    with h5py.File(exported) as file:
+        frames = file["acquisition/ophys_frame_times"]
+        assert len(frames["timestamps"]) == stopped.n_frames
+        assert frames["data"][:].tolist() == list(range(stopped.n_frames))
+        assert set(frames["control"][:].tolist()) == {0}
+        about = json.loads(frames.attrs["comments"])
+        assert about["plane_groups"] == 1
+        assert about["frames_by_the_microscope"] == stopped.n_frames
+        assert about["files"] == stopped.files
 
 
 # --- the wheel --------------------------------------------------------------------------------------

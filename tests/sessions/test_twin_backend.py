@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from hardware.clock import HostClock
+from hardware.events import CameraState
 from hardware.protocols import DeviceError
 from hardware.simulated.mice import MouseKind, Setting
 from hardware.simulated.twin import Twin
@@ -77,3 +78,29 @@ def test_a_mouse_that_is_told_no_more_is_named_once_and_the_spout_moves_on(twin_
     (error,) = told
     assert error.device == "mouse at the twin"
     assert error.what.startswith("the model mouse no longer learns what is shown (BenchError: see: ")
+
+
+def test_a_twin_s_cameras_give_the_exposures_that_they_say(twin_card: NidaqCardConfig) -> None:
+    with Twin() as twin, on_card(
+        CONFIG, twin_card, clock=HostClock(), seed=1, sink=None, mouse=MOUSE, imaging=True, twin=twin
+    ) as backend:  # fmt: skip
+        cameras = backend.cameras
+        assert cameras is not None
+        states: list[CameraState] = []
+
+        def heard(n: int) -> bool:
+            states.extend(cameras.poll())
+            return len(states) >= n
+
+        cameras.start(session_id="s")
+        wait(lambda: heard(1))
+        time.sleep(0.5)
+        cameras.stop()
+        wait(lambda: heard(2))
+        time.sleep(0.05)
+        lines = ("port0/line8", "port0/line9")
+        counted = [sum(level for _, level in twin.bench.scope(line)) for line in lines]
+    assert [state.recording for state in states] == [True, False]
+    assert states[1].n_exposures == counted
+    assert min(counted) >= 10
+    assert len(states[1].files) == 2

@@ -15,6 +15,8 @@ and unplug the card; to put a model mouse behind the lick line, so that a whole 
     ``outputs``     what outputs make the card do
     ``tasks``       a task's states, and what all engines have in common
     ``mouse``       a model mouse at the card
+    ``photodiode``  a photodiode over a monitor's patch, whose flips are the frame pulses
+    ``trains``      regular pulses from outside: a camera's exposures
     ``model``       the card: pins, wires, events in order
     ``analog``      voltages over time
     ``pins``        names of lines and terminals

@@ -159,6 +159,21 @@ class TwinBench:
             setting=setting or {},
         )
 
+    def photodiode(self, line: str, frame: str, running: str, start_host_s: float) -> None:
+        """Put a photodiode over the patch of a monitor whose flips are the falls of ``frame``, from the next one on.
+
+        The splash before comes before ``start_host_s``, the one after when ``running`` falls.
+        """
+        self._ask("photodiode", line=line, frame=frame, running=running, start_host_s=start_host_s)
+
+    def train(self, line: str, rate_hz: float, width_s: float, start_host_s: float) -> None:
+        """Give regular pulses on a net, the first at a host time, until ``stop_train``."""
+        self._ask("train", line=line, rate_hz=rate_hz, width_s=width_s, start_host_s=start_host_s)
+
+    def stop_train(self, line: str) -> int:
+        """Give no more pulses on a net; return how many there were."""
+        return int(self._ask("stop_train", line=line))
+
     def see(self, host_s: float, identity: str) -> None:
         """Tell the mouse what has come on the screen."""
         self._ask("see", host_s=host_s, identity=identity)

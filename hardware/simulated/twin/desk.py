@@ -19,9 +19,12 @@ from hardware.simulated.twin.analog import Piecewise
 from hardware.simulated.twin.bench import BENCH_SERVICE
 from hardware.simulated.twin.model import Card, ticks_in
 from hardware.simulated.twin.mouse import MouseAtCard, WheelSignal, WheelSupply
+from hardware.simulated.twin.photodiode import PhotodiodeAtCard
 from hardware.simulated.twin.servicer import Servicer
+from hardware.simulated.twin.trains import TrainAtCard
 
 FASTEST_CHATTER_HZ = 10_000.0
+PHOTODIODE_KEY = 5
 SLACK_TICKS = 100
 """An edge for right now may be asked for this late, since calls that change lines take a tick each."""
 
@@ -34,6 +37,8 @@ class Desk:
         self._seed = seed
         self._mouse: MouseAtCard | None = None
         self._wheel: str | None = None
+        self._photodiode: PhotodiodeAtCard | None = None
+        self._trains: dict[str, TrainAtCard] = {}
         self._n_leases = 0
         self._operations: dict[str, Callable[..., Any]] = {
             "stepped": lambda: servicer.stepped,
@@ -49,6 +54,9 @@ class Desk:
             "analog": self._analog,
             "n_tasks": lambda: len(servicer.tasks),
             "mouse": self._put_mouse,
+            "photodiode": self._put_photodiode,
+            "train": self._train,
+            "stop_train": self._stop_train,
             "see": self._see,
             "spout": self._spout,
             "mouse_truth": self._mouse_truth,
@@ -191,6 +199,27 @@ class Desk:
             card.analog.connect(wheel[0], signal, from_ticks=card.now)
             card.analog.connect(wheel[1], WheelSupply(rng=of_supply), from_ticks=card.now)
 
+    def _put_photodiode(self, line: str, frame: str, running: str, start_host_s: float) -> None:
+        if self._photodiode is not None:
+            self._photodiode.take_away()
+        rng = np.random.default_rng([self._seed, PHOTODIODE_KEY])
+        self._photodiode = PhotodiodeAtCard(
+            card=self._card, rng=rng, pin=line, frame=frame, running=running, start_host_s=start_host_s
+        )
+
+    def _train(self, line: str, rate_hz: float, width_s: float, start_host_s: float) -> None:
+        if line in self._trains:
+            self._trains[line].stop()
+        self._trains[line] = TrainAtCard(
+            card=self._card, pin=line, rate_hz=rate_hz, width_s=width_s, start_host_s=start_host_s
+        )
+
+    def _stop_train(self, line: str) -> int:
+        if line not in self._trains:
+            raise ValueError(f"there are no pulses on {line}")
+        self._trains[line].stop()
+        return self._trains.pop(line).n_pulses
+
     def _at_card(self) -> MouseAtCard:
         if self._mouse is None:
             raise ValueError("there is no mouse")
@@ -289,7 +318,8 @@ class Desk:
         for task in servicer.tasks.values():
             task.aborted = True
         servicer.tasks.clear()
-        self._mouse = self._wheel = None
+        self._mouse = self._wheel = self._photodiode = None
+        self._trains.clear()
         card = Card(device=old.device, clock=old.clock)
         card.advance(old.now)
         servicer.card = card

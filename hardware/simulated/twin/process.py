@@ -9,15 +9,10 @@ import subprocess
 import sys
 from typing import Self
 
+from hardware.simulated.apart import APART
 from hardware.simulated.twin.bench import TwinBench
 
 END_WITHIN_S = 5.0
-APART: dict[str, int]
-if sys.platform == "win32":
-    APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-else:
-    APART = {"process_group": 0}
-"""Ctrl-C, which a terminal sends to a whole group, is for the session, which ends its twin; never for the twin."""
 
 
 class Twin:

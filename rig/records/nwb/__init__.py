@@ -9,8 +9,8 @@ Rules
     * Two clocks. Times in the file are session time: seconds since the first flip, on the card's clock where there is
       one. ``change_time`` of trials and start and stop of presentations are display times: session time plus the
       monitor's delay. Nothing else holds the delay.
-    * The delay is a value with an origin, ``nominal`` (the rig's file) or ``measured`` (with its spread), and the file
-      says which.
+    * The delay is a value with an origin, ``measured`` (by the session's photodiode, with its spread) or ``nominal``
+      (the rig's file), and the file says which.
     * Tables first, file second: ``tables`` and ``running`` make plain columns and know no NWB; ``sections`` only puts
       columns where readers look for them. The tables are those of ``rig.records``, in AllenSDK's words.
     * Tables that contradict the log are refused with the trial's name (``checks``); what is odd but possible is
@@ -30,6 +30,9 @@ What AllenSDK 2.16.2 reads, and where
     ``intervals/*_presentations``                       one table a kind of stimulus; all joined by their start
     ``stimulus/templates``                              what was on the screen, warped and unwarped; optional
     ==================================================  =======================================================
+
+    Imaging pipelines find ``acquisition/ophys_frame_times`` (2-photon frames since the trigger, ``control`` their plane
+    group, ``comments`` what the microscope said) and ``acquisition/stim_photodiode`` (its level from each edge on).
 
 Decisions
     * An extension namespace of our own, with type names of our own. AllenSDK asks for attributes, never for types; its

@@ -10,12 +10,13 @@ from uuid import UUID
 
 import h5py
 import hdmf
-import msgspec
 import pynwb
 from pynwb import NWBHDF5IO, NWBFile
 
 import rig
+from hardware.events import Verdict
 from rig.log.reader import SessionLog
+from rig.records.alignment import Alignment, alignment_of, with_alignment
 from rig.records.folds import Folds
 from rig.records.monitor_delay import MonitorDelay, nominal_delay
 from rig.records.nwb import FILE, NwbError, sections
@@ -54,7 +55,7 @@ def export_nwb(
     Parameters
     ----------
     delay
-        The monitor's; without it what the session's rig file said.
+        The monitor's; without it what the session's photodiode measured, else what the session's rig file said.
     templates
         The pictures as shown; without them the file has none.
     path
@@ -70,8 +71,9 @@ def export_nwb(
     path = path or log.folder / FILE
     if why := in_the_way(path, suffix=SUFFIX):
         raise NwbError(f"{path}: {why}; give another name with --out")
-    nominal = _nominal(log)  # the summary in the file takes it, whatever was measured
-    delay = delay or nominal
+    nominal = _nominal(log)  # refused here if it can't be, whatever was measured
+    alignment = alignment_of(log)
+    delay = delay or alignment.delay or nominal
     if not len(log.flips):
         raise NwbError(f"{log.folder}: not one flip reached the disk; there is nothing to make a file of")
     flags = [*refuse_contradictions(log), *sections.failed_checks(log), *stand_ins(log)]
@@ -79,21 +81,30 @@ def export_nwb(
         flags.append("the mouse's age is not known; the file says 0 days")
     if delay.spread_s is None:
         flags.append(f"the monitor's delay was not measured: {delay.words()}")
-    file = nwb_file(log, about=about, delay=delay, templates=templates, flags=flags)
+    flags += [
+        f"{found.name}: {found.figure}; {found.remedy}"
+        for found in (stream.finding() for stream in alignment.streams)
+        if found.verdict is not Verdict.PASS
+    ]
+    file = nwb_file(log, about=about, delay=delay, alignment=alignment, templates=templates, flags=flags)
     _write(file, path)
     return Exported(path=path, delay=delay, flags=flags)
 
 
 def nwb_file(
-    log: SessionLog, *, about: About, delay: MonitorDelay, templates: StimulusTemplates | None, flags: list[str]
+    log: SessionLog,
+    *,
+    about: About,
+    delay: MonitorDelay,
+    alignment: Alignment,
+    templates: StimulusTemplates | None,
+    flags: list[str],
 ) -> NWBFile:
     """Return the file's contents."""
     started = log.started
     folds = Folds.of(log.entries)
     summary: Summary = with_performance(
-        msgspec.structs.replace(
-            folds.summary.summary(), monitor_delay_s=delay.delay_s, monitor_delay_origin=delay.origin.value
-        ),
+        with_alignment(folds.summary.summary(), alignment, delay=delay),
         folds.trials.rows,
         stage_parameters=started.stage_parameters,
     )

@@ -17,20 +17,23 @@ from pynwb.core import VectorData, VectorIndex
 from pynwb.epoch import TimeIntervals
 from pynwb.image import GrayscaleImage
 
-from hardware.arrays import AnyArray, FloatArray, IntArray
+from hardware.arrays import AnyArray, FloatArray
 from hardware.clock import TICKS_PER_S
-from hardware.events import DeviceIdentified, Finding, Verdict
-from hardware.lines import IDLE_STATE, Line
+from hardware.events import DeviceIdentified, Finding, MicroscopeState, Verdict
+from hardware.lines import Line
 from rig.log.reader import SessionLog
+from rig.records.alignment import frame_times_s, plane_groups
+from rig.records.card_lines import CardLines
 from rig.records.monitor_delay import MonitorDelay
 from rig.records.nwb import extension
 from rig.records.nwb.about import About
 from rig.records.nwb.running import CUT_OFF_HZ, Running
 from rig.records.nwb.tables import TRIAL_COLUMNS, Tables, ragged, stimulus_set
 from rig.records.summary import Summary
-from stages.events import Lick
 from stimuli.spec import Gabor, Grating
 
+LIVE = ", live"
+"""Ends the names of findings on streams while the session ran: of the whole record there are better ones."""
 PREVIEW_STEP = 8
 PREVIEW = "The warped frame, every eighth pixel: the core's Images must hold some."
 _BITS_OF_ID = 53
@@ -188,7 +191,7 @@ def failed_checks(log: SessionLog) -> list[str]:
     return [
         f"check of {e.event.name}: {e.event.figure}; {e.event.remedy}"
         for e in log.entries
-        if isinstance(e.event, Finding) and e.event.verdict is not Verdict.PASS
+        if isinstance(e.event, Finding) and e.event.verdict is not Verdict.PASS and not e.event.name.endswith(LIVE)
     ]
 
 
@@ -323,10 +326,9 @@ def add_record(file: NWBFile, log: SessionLog) -> None:
 
 def add_edges(file: NWBFile, log: SessionLog) -> None:
     """Add the card's clock and edges, and the lines that imaging pipelines look for, where a card recorded any."""
-    edges = log.edges()
-    if not len(edges):
+    lines = CardLines.of(log)
+    if not len(lines.edges):
         return
-    zero = zero_ticks(log, edges)
     labels = ["-"] * 32
     for line in Line:
         labels[line] = line.label
@@ -334,56 +336,53 @@ def add_edges(file: NWBFile, log: SessionLog) -> None:
         extension.CardEdges(
             name="card_edges",
             ticks_per_s=np.int64(TICKS_PER_S),
-            zero_ticks=np.int64(-1 if zero is None else zero),
-            state_before=np.int64(_states(log, edges)[0]),
+            zero_ticks=np.int64(-1 if lines.zero is None else lines.zero),
+            state_before=np.int64(lines.before),
             line_labels=labels,
-            ticks=_packed(edges["ticks"]),
-            state=_packed(edges["state"]),
+            ticks=_packed(lines.edges["ticks"]),
+            state=_packed(lines.edges["state"]),
         )
     )
-    if zero is None:
+    if lines.zero is None:
         return
-    times_s = (edges["ticks"].astype(np.int64) - zero) / TICKS_PER_S
-    states = _states(log, edges)
-    _add_line(file, "ophys_frame_times", Line.VSYNC_2P, times_s, states, only_rises=True)
-    _add_line(file, "stim_photodiode", Line.STIM_PHOTODIODE, times_s, states, only_rises=False)
+    _add_frames(file, log, lines)
+    times_s, levels = lines.changes_s(Line.STIM_PHOTODIODE)
+    what = f"Level of {Line.STIM_PHOTODIODE.label} from each edge on."
+    _add_series(file, "stim_photodiode", what, times_s, levels.astype(np.int8))
 
 
-def zero_ticks(log: SessionLog, edges: AnyArray) -> int | None:
-    """Return the card's count at session time 0: from a lick, which has both times, else the first flip's pulse."""
-    for entry in log.entries:
-        if isinstance(entry.event, Lick) and entry.event.ticks >= 0:
-            return entry.event.ticks - round(entry.event.time_s * TICKS_PER_S)
-    states = _states(log, edges)
-    falls = np.flatnonzero((states[:-1] & ~states[1:]) & Line.VSYNC_STIM.mask)
-    return int(edges["ticks"][falls[0]]) if len(falls) else None
+def _add_frames(file: NWBFile, log: SessionLog, lines: CardLines) -> None:
+    """Add the 2-photon frames: pulses since the trigger that are wide enough to be frames (NWB_CONTRACT 9)."""
+    times_s = frame_times_s(lines)
+    n_groups = plane_groups(log.started.rig_parameters)
+    said = [entry.event for entry in log.entries if isinstance(entry.event, MicroscopeState)]
+    about = {
+        "plane_groups": n_groups,
+        "frames_of_plane_group_g": f"[g::{n_groups}]",
+        "frame_rate_hz_of_a_plane": next((state.rate_hz for state in reversed(said) if state.rate_hz), None),
+        "frames_by_the_microscope": said[-1].n_frames if said else None,
+        "files": next((state.files for state in reversed(said) if state.files), []),
+    }
+    group = np.arange(len(times_s)) % n_groups
+    _add_series(
+        file,
+        "ophys_frame_times",
+        f"2-photon frames: rising edges of {Line.VSYNC_2P.label} since the trigger; the data count them. "
+        "The plane groups take turns, `control` says which one a frame is of.",
+        times_s,
+        np.arange(len(times_s)),
+        comments=_json(about),
+        control=_packed(group.astype(np.uint8)),
+        control_description=[f"plane group {g}" for g in range(n_groups)],
+    )
 
 
-def _states(log: SessionLog, edges: AnyArray) -> IntArray:
-    """Return the lines' state before the first edge and after each, shape (n edges + 1,)."""
-    before = log.started.lines_before
-    states: IntArray = np.concatenate([[IDLE_STATE if before is None else before], edges["state"]]).astype(np.int64)
-    return states
-
-
-def _add_line(file: NWBFile, name: str, line: Line, times_s: FloatArray, states: AnyArray, *, only_rises: bool) -> None:
-    level = states & line.mask != 0
-    changed = np.flatnonzero(level[1:] != level[:-1])
-    if only_rises:
-        changed = changed[level[1:][changed]]
-    if len(changed):
-        data = np.arange(len(changed)) if only_rises else level[1:][changed].astype(np.int8)
-        file.add_acquisition(
-            TimeSeries(
-                name=name,
-                description=f"Rising edges of {line.label}; the data count them."
-                if only_rises
-                else f"Level of {line.label} from each edge on.",
-                data=_packed(data),
-                timestamps=_packed(times_s[changed]),
-                unit="N/A",
-            )
+def _add_series(file: NWBFile, name: str, what: str, times_s: FloatArray, data: AnyArray, **more: Any) -> None:  # noqa: ANN401
+    if len(times_s):
+        series = TimeSeries(
+            name=name, description=what, data=_packed(data), timestamps=_packed(times_s), unit="N/A", **more
         )
+        file.add_acquisition(series)
 
 
 def _intervals(name: str, what: str, table: pd.DataFrame, descriptions: dict[str, str]) -> TimeIntervals:
