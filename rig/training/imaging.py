@@ -15,6 +15,7 @@ from hardware.events import ClockFitted, ControllerFailed, Finding, MicroscopePh
 from hardware.events import Verdict as Found
 from rig.lab.rows import Aspect, Container, Judge, Judgement, Plane, Session, Verdict
 from rig.log.reader import SessionLog
+from rig.records.alignment import alignment_of
 from stages.events import DeviceFault, EndReason, RewardFailed
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Quality:
 
 
 def judged_by_rig(
-    log: SessionLog, *, session_id: str | None = None, alignment: Iterable[Finding] = ()
+    log: SessionLog, *, session_id: str | None = None, alignment: Iterable[Finding] | None = None
 ) -> list[Verdict]:
     """Return what the rig judges of a session from its log: hardware, software, temporal alignment.
 
@@ -80,7 +81,8 @@ def judged_by_rig(
     session_id
         Of the session's first part, where this log is another.
     alignment
-        Findings on the session's streams, besides the clock map's own residuals.
+        Findings on the session's streams, besides the clock map's own residuals; from the log's edges where there are
+        none.
     """
     started = log.started
 
@@ -99,7 +101,8 @@ def judged_by_rig(
     failed = [event.what for event in events if isinstance(event, ControllerFailed)]
     crashed = log.ended is None or log.ended.reason is EndReason.CRASHED
     software = failed or (["the session crashed"] if crashed else []) + log.damage
-    good, figure = _aligned(events, [*alignment])
+    found = [stream.finding() for stream in alignment_of(log).streams] if alignment is None else [*alignment]
+    good, figure = _aligned(events, found)
     return [
         verdict(Aspect.HARDWARE, Judgement.FAIL if broke else Judgement.PASS, "; ".join(broke) or "no device failed"),
         verdict(Aspect.SOFTWARE, Judgement.FAIL if software else Judgement.PASS, "; ".join(software) or "ended whole"),

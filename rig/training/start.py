@@ -80,7 +80,12 @@ def start(
         lab, name, simulated=rig.simulated, who=asked.who, archive=archive, day_of_session=rig.day_of_session
     ):
         operator.tell(f"Found a session that was not on record, of {row.day} at {row.stage}: recorded now.")
-    now = standing(lab, mouse, curriculum=curriculum(mouse), archive=archive)
+    try:
+        now = standing(lab, mouse, curriculum=curriculum(mouse), archive=archive)
+    except NoDecision as error:
+        operator.show_name(name)
+        raise NoDecision(f"{error}. Is it {name} that is on the rig?") from error
+    _confirm_history(lab, name, asked=asked, operator=operator)
     record_decision(lab, name, now.decision, day=asked.day)
     crashed = _crashed_today(lab, name, asked.day) if asked.go_on else None
     stage = rig.stage(mouse, now.decision.stage if crashed is None else crashed.stage)
@@ -108,6 +113,22 @@ def start(
         goodbye(name, day.after, undecided=day.undecided, problem=day.problem, had_ml=had_ml, owed_ml=day.owed_ml)
     )
     return day
+
+
+def _confirm_history(lab: Lab, mouse: str, *, asked: Asked, operator: Operator) -> None:
+    """Have the mouse's name typed, once, for sessions that no start of the laboratory's began."""
+    started = {row.session_id for row in lab.rows(Start, mouse=mouse)}
+    confirmed = max((row.recorded_at for row in lab.overrides(mouse, OverrideKind.MISFIT)), default="")
+    found = [
+        f"{mouse} had a session on {row.day} at {row.stage} that was not started by rig start"
+        for row in lab.session_rows(mouse)
+        if row.log_id not in started and row.recorded_at > confirmed
+    ]
+    if not found:
+        return
+    if not operator.is_this(mouse, found):
+        raise StartRefused(f"{'; '.join(found)}: the name {mouse} was not confirmed; look at the cage's card")
+    lab.record(Override(mouse=mouse, day=asked.day, kind=OverrideKind.MISFIT, why="; ".join(found), who=asked.who))
 
 
 def _refuse_other_world(lab: Lab, mouse: str, rig: Rigged) -> None:

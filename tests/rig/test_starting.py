@@ -222,8 +222,9 @@ def test_a_bad_history_or_weight_is_refused_with_a_sentence_and_the_mouse_keeps_
     n_logs, decided = len(logs(there)), there.lab.decisions("M1")
 
     with pytest.raises(error, match=says):
-        there.start(operator=Scripted(weighs_g=weighs_g))
+        there.start(operator=(operator := Scripted(weighs_g=weighs_g)))
 
+    assert "name shown" in operator.asked
     assert len(logs(there)) == n_logs
     assert there.lab.decisions("M1") == decided
     assert there.lab.decisions("M1")[-1].stage == T1
@@ -239,7 +240,7 @@ def test_a_wrong_stage_is_mended_by_a_placement_with_its_reason(there: Laborator
     assert first is not None
     place(there, T2, why="it was tried on flashes", after=first.session_id)
 
-    day = there.start()
+    day = there.start(operator=Scripted(types="M1"))
 
     assert day.before.stage == T2
     assert day.session is not None
@@ -375,6 +376,26 @@ def test_a_start_that_was_killed_is_taken_in_by_the_next_one(
     assert [row.ended for row in there.lab.session_rows("M1")] == ["crashed", "time"]
     assert len(there.lab.sessions("M1")) == 1
     assert day.after is not None
+
+
+def test_a_session_that_was_run_past_the_laboratory_wants_the_name_typed(there: Laboratory) -> None:
+    there.start()
+    another_run = there.data_dir / f"{there.day}T110000Z_M1_{T1}"
+    later(there)
+    there.n_days -= 1
+    there.run(there.plan(there.lab.mouse("M1"), there.stage(T1), another_run, there.ids(), []))
+    there.n_days += 1
+    unsure = Scripted()
+    with pytest.raises(StartRefused, match=f"M1 had a session on 2026-01-05 at {T1} that was not started by rig start"):
+        there.start(operator=unsure)
+    assert len(there.lab.sessions("M1")) == 2  # it is on record all the same: it was shown
+    with pytest.raises(StartRefused, match="was not confirmed"):
+        there.start()
+
+    assert there.start(operator=Scripted(types="M1")).session is not None
+    (override,) = there.lab.overrides("M1", OverrideKind.MISFIT)
+    assert "that was not started by rig start" in override.why
+    assert later(there).start().session is not None  # it is confirmed once
 
 
 def test_a_log_out_of_reach_is_said_and_its_row_is_taken(there: Laboratory, tmp_path: Path) -> None:
