@@ -121,6 +121,15 @@ class MicroscopeClient:
                 remedy="" if at_rest else "end its recording at the microscope",
             )
         ]
+        if self._peer.keys is None:
+            findings.append(
+                Finding(
+                    name="microscope link",
+                    verdict=Verdict.WARN,
+                    figure="plain text: whoever reaches its address may command it",
+                    remedy="make keys with rig keys make on both sides",
+                )
+            )
         if best is None:
             remedy = "look what its computer and the network are busy with"
             figure = f"no timed exchange within {self._settings.reply_s:g} s"

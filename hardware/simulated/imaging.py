@@ -70,7 +70,8 @@ class SimulatedMicroscope:
 
     def open(self) -> Identity:
         """Say what is simulated."""
-        return Identity(device=self.name, model=f"simulated, {self._plane_groups} plane groups at {self._rate_hz:g} Hz")
+        groups = "1 plane group" if self._plane_groups == 1 else f"{self._plane_groups} plane groups"
+        return Identity(device=self.name, model=f"simulated, {groups} at {self._rate_hz:g} Hz")
 
     def check(self) -> list[Finding]:
         """Say what it is doing."""

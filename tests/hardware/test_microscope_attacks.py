@@ -19,7 +19,7 @@ import pytest
 import zmq
 
 from hardware.clock import HostClock
-from hardware.events import Finding, MicroscopePhase, MicroscopeState
+from hardware.events import Finding, MicroscopePhase, MicroscopeState, Verdict
 from hardware.links.secured import LARGEST_MESSAGE, Keys, bounded, connected_client
 from hardware.microscope.client import MicroscopeClient, Peer
 from hardware.microscope.commander import LinkSettings
@@ -233,6 +233,15 @@ def test_a_replayed_recording_of_an_earlier_session_does_nothing_before_during_o
         assert link.instrument.done == [*done, "prepare", "prepare", "arm", "start", "stop"]
         if plain:
             assert link.server.refusals.n["epoch that is over"] >= 3
+
+
+def test_plain_text_is_warned_of_before_every_session() -> None:
+    with ExitStack() as stack:
+        for plain in (False, True):
+            client = Link(stack, plain=plain).client()
+            client.open()
+            warned = [finding.figure for finding in client.check() if finding.verdict is Verdict.WARN]
+            assert warned == (["plain text: whoever reaches its address may command it"] if plain else [])
 
 
 # --- noise, floods, gigabytes -----------------------------------------------------------------------
