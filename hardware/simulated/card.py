@@ -132,7 +132,7 @@ class SimulatedCard:
     def close(self) -> None:
         """Hand over the pulses that had begun, to their ends, and what the patch does after the last flip."""
         if self.clock.now_s() < self._gone_at_s:
-            self._patch_changes(self._photodiode.end())
+            self._patch_changes(self._photodiode.end(self.clock.now_s()))
             self._hand_over(until=None)
 
     # --- what other simulated devices use -----------------------------------------------------------

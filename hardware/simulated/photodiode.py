@@ -53,13 +53,13 @@ class Photodiode:
         self._last_s = float(host_s[-1])
         return self._seen(changes)
 
-    def end(self) -> FloatArray:
-        """Return when the line changes for the splash after the last flip; once, and not without a flip."""
+    def end(self, now_s: float) -> FloatArray:
+        """Return when the line changes for the splash after the last flip, drawn now; once, and not without a flip."""
         if self._has_ended or not self._n_flips:
             return np.empty(0)
         self._has_ended = True
         is_bright = (self._n_flips - 1) // PATCH_FLIPS % 2 == 0
-        changes = _splash(self._last_s + REFRESH_S)
+        changes = _splash(max(self._last_s + REFRESH_S, now_s))
         return self._seen(changes[1:] if is_bright else changes)
 
     def _seen(self, changes: FloatArray) -> FloatArray:

@@ -110,6 +110,7 @@ def test_every_stream_of_an_imaging_session_is_where_it_really_was(
     of_this_machine = ("stimulus frames", "photodiode") if twin else ()  # a twin's pulse is given by calls
     assert [s for s in alignment.streams if s.verdict is not Verdict.PASS and s.name not in of_this_machine] == []
     assert replay(ran.log).difference is None
+    assert (np.diff(ran.log.edges()["ticks"].astype(np.int64)) >= 0).all(), "edges come in order"
     n_groups = int(of_microscope.get("plane_groups", 1))
     frames_s = frame_times_s(CardLines.of(ran.log))
     state = ran.all(MicroscopeState)[-1]

@@ -49,7 +49,7 @@ class PhotodiodeAtCard:
 
     def _running(self, level: bool) -> None:
         if not level:
-            self._change(self._photodiode.end().tolist())
+            self._change(self._photodiode.end(self._card.clock.host_s(self._card.now)).tolist())
 
     def _change(self, times_s: list[float]) -> None:
         for time_s in times_s:
