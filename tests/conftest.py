@@ -28,13 +28,18 @@ NO_PARAMETERS = SimpleNamespace(params={})
 settings.load_profile(os.environ.get("RIG_HYPOTHESIS", "full"))
 
 
+def _on_postgresql(item: pytest.Item) -> bool:
+    parameters = getattr(item, "callspec", NO_PARAMETERS).params.values()
+    return any(isinstance(value, str) and value == "postgresql" for value in parameters)  # others may be arrays
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what opens windows or starts a PostgreSQL, so that it can be left out where that can't be had."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "display" in fixtures:
             item.add_marker(pytest.mark.window)
-        if "server" in fixtures or "postgresql" in getattr(item, "callspec", NO_PARAMETERS).params.values():
+        if "server" in fixtures or _on_postgresql(item):
             item.add_marker(pytest.mark.server)
 
 
