@@ -73,8 +73,8 @@ class MicroscopeServer:
     now_s
         The microscope computer's clock; its zero is of no importance.
     tell
-        Told a line for the operator there: who commands, what was done or refused, and at most once a second what
-        was not taken.
+        Told a line for the operator there: what was done or refused, and at most once a second what was not taken.
+        What it raises is told to the rig, and stops nothing.
 
     Raises
     ------
@@ -147,6 +147,16 @@ class MicroscopeServer:
     # --- the socket's thread ------------------------------------------------------------------------
 
     def _serve(self) -> None:
+        """Serve; if that ever fails, no rig can be heard of any more, and what one has set going is stopped."""
+        try:
+            self._serve_until_closed()
+        finally:
+            with self._lock:
+                if not self._closing and self._receiver.holds:
+                    self._receiver.jobs.append(Job(verb=Verb.STOP, why="the link has broken down"))
+                    self._lock.notify_all()
+
+    def _serve_until_closed(self) -> None:
         while not self._closing:
             self._wait()
             if self._gate is not None:
@@ -159,7 +169,7 @@ class MicroscopeServer:
                     self._lock.notify_all()
             self._send()
             if told := self.refusals.take(time.monotonic()):
-                self._tell(f"not taken: {told}")
+                self._say(f"not taken: {told}")
         self._send()
 
     def _wait(self) -> None:
@@ -231,7 +241,15 @@ class MicroscopeServer:
             self._receiver.ended(job, why=why, what=what, now_s=self._now_s())
         self._waker.wake()
         if job.verb is not Verb.STATUS:
-            self._tell(f"{job.verb.value} {job.session or job.why}: {why or what}")
+            self._say(f"{job.verb.value} {job.session or job.why}: {why or what}")
+
+    def _say(self, words: str) -> None:
+        """Tell the operator here."""
+        try:
+            self._tell(words)
+        except Exception as error:  # noqa: BLE001 - a line that can't be shown must not leave the microscope acquiring
+            with self._lock:
+                self._receiver.warn(f"its program can't show its own messages: {type(error).__name__}: {error}")
 
     def _attempt(self, job: Job) -> str | None:
         """Have the instrument do it; return why it did not."""
