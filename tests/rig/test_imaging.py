@@ -91,7 +91,9 @@ class Scripted:
         said = [(at_s, phase) for at_s, phase in [*self._due, *self.says] if at_s <= self.now_s]
         self._due = [item for item in self._due if item[0] > self.now_s]
         self.says = [item for item in self.says if item[0] > self.now_s]
-        return [MicroscopeState(phase=phase, n_frames=self.n_seen) for _, phase in sorted(said, key=lambda item: item[0])]
+        return [
+            MicroscopeState(phase=phase, n_frames=self.n_seen) for _, phase in sorted(said, key=lambda item: item[0])
+        ]
 
     def _take(self, command: str) -> None:
         self.calls.append((command, self.now_s))
