@@ -1,9 +1,9 @@
 """The rig's side of the protocol, without IO: one command at a time, none of them left behind.
 
-A command has ``reply_s`` to be carried out, from when its turn comes; a stop that was acknowledged has ``stop_s``, since
-files are written out meanwhile. It is sent again under the same id until it is answered, over a new connection too; what
-it carries as its expiry is a time of the microscope's clock that has certainly come when ``reply_s`` are over. So when
-this side says of a command that was not acknowledged that it was not carried out, it never will be.
+A command has ``reply_s`` to be carried out, from when its turn comes; a stop that was acknowledged has ``stop_s``, as
+files are written out meanwhile. It is sent again under the same id until it is answered, over a new connection too.
+What it carries as its expiry is a time of the microscope's clock that has certainly come when ``reply_s`` are over. So
+when this side says of a command that was not acknowledged that it was not carried out, it never will be.
 """
 
 from __future__ import annotations
