@@ -71,7 +71,7 @@ NOTHING_TO_DO = {
     Verb.ABORT: (frozenset({Phase.IDLE, Phase.STOPPED}), "nothing was running"),
 }
 ALWAYS = frozenset({Verb.STOP, Verb.ABORT, Verb.STATUS})
-"""Carried out whatever session they name, and by whatever epoch followed."""
+"""Carried out whatever session they name, and by whatever epoch followed; what people acquire is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,13 +323,21 @@ class Receiver:
         return None
 
     def nothing_to_do(self, job: Job) -> str | None:
-        """Return what to answer where a command is carried out already."""
+        """Return what to answer where a command is carried out already, or where there is nothing of a rig's to end."""
+        if self._is_theirs(job):
+            return "what it does was set going by nobody's rig, and goes on"
         phases, what = NOTHING_TO_DO.get(job.verb, (frozenset(), ""))
         return what if self.phase in phases else None
 
+    def _is_theirs(self, job: Job) -> bool:
+        """Return whether a rig would end what people do at the microscope: it has prepared nothing, or was refused."""
+        ends = job.verb in (Verb.STOP, Verb.ABORT) and bool(job.id)
+        is_known = self.recording is not None and self.recording.session == job.session
+        return ends and self.phase is Phase.ACQUIRING and not self._is_ours and not is_known
+
     def ended(self, job: Job, *, why: str | None, what: str = "done", now_s: float) -> None:
         """Take note of how a command went: ``why`` it was not carried out, or None."""
-        if why is None:
+        if why is None and not self._is_theirs(job):
             if job.verb is Verb.PREPARE:
                 self.recording, self._is_ours = job.recording, True
                 self._warnings.clear()
@@ -339,7 +347,7 @@ class Receiver:
                 self.phase = now
             if job.why:
                 self.warn(f"stopped, since {job.why}")
-        elif not job.id:
+        elif why is not None and not job.id:
             self.warn(f"could not be stopped though {job.why}: {why}")
         self.tell(now_s)
         if job.id:

@@ -463,6 +463,26 @@ def test_a_stop_that_fails_is_tried_again(desk: Desk) -> None:
     assert desk.receiver.phase is P.STOPPED
 
 
+@pytest.mark.parametrize("verb", [Verb.STOP, Verb.ABORT])
+def test_a_rig_that_was_refused_does_not_end_what_people_acquire_at_the_microscope(desk: Desk, verb: Verb) -> None:
+    """They have begun between the rig's check and its session."""
+    epoch = desk.hello()
+    desk.receiver.progressed(Progress(phase=P.ACQUIRING), now_s=desk.now_s)
+    assert desk.ask(epoch, Verb.PREPARE).stage is Stage.REFUSED
+    reply = desk.ask(epoch, verb)
+    assert desk.done == []
+    assert (reply.what, reply.phase) == ("what it does was set going by nobody's rig, and goes on", P.ACQUIRING)
+
+
+def test_a_recording_that_goes_on_after_its_stop_is_the_rigs_to_abort(desk: Desk) -> None:
+    epoch = armed(desk)
+    desk.ask(epoch, Verb.START)
+    desk.ask(epoch, Verb.STOP)
+    desk.receiver.progressed(Progress(phase=P.ACQUIRING), now_s=desk.now_s)
+    desk.ask(epoch, Verb.ABORT)
+    assert desk.done == ["prepare", "arm", "start", "stop", "abort"]
+
+
 def test_what_people_acquire_at_the_microscope_when_no_rig_commands_it_is_left_alone(desk: Desk) -> None:
     epoch = armed(desk)
     desk.ask(epoch, Verb.START)
