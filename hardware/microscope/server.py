@@ -22,6 +22,8 @@ from hardware.microscope.receiver import About, Job, Progress, Receiver
 LOOK_EVERY_S = 0.1
 """How often the instrument is asked for its progress."""
 CLOSE_S = 5.0
+STOPS_WITHIN_S = 60.0
+"""A program that ends waits so long for its microscope to stop: who leaves sooner leaves it acquiring."""
 LONGEST_POLL_S = 0.5
 RENEW_S = 0.005
 
@@ -135,7 +137,7 @@ class MicroscopeServer:
             if self._receiver.holds:
                 self._receiver.jobs.append(Job(verb=Verb.STOP, why="the microscope's program ends"))
                 self._lock.notify_all()
-            self._lock.wait_for(lambda: self._idle and not self._receiver.jobs, CLOSE_S)
+            self._lock.wait_for(lambda: self._idle and not self._receiver.jobs, STOPS_WITHIN_S)
             self._closing = True
             self._lock.notify_all()
         self._waker.wake()

@@ -398,6 +398,29 @@ def test_a_program_that_can_not_show_its_messages_stops_its_microscope_all_the_s
         until(warned)
 
 
+def test_a_link_that_breaks_down_at_the_rig_is_said_and_not_waited_for(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
+    client = link.client()
+    client.open()
+
+    def broken(**_: object) -> None:
+        raise RuntimeError("a bug in the link")
+
+    monkeypatch.setattr(client._commander, "tick", broken)
+
+    def said() -> str:
+        try:
+            client.poll()
+        except DeviceError as error:
+            return error.what
+        return ""
+
+    until(said)
+    assert said() == "the link has broken down (RuntimeError: a bug in the link)"
+
+
 def test_a_link_that_breaks_down_stops_what_the_rig_had_set_going(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     died: list[str] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: died.append(str(args.exc_value)))
