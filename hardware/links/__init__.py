@@ -14,4 +14,6 @@ Rules
     * What is refused (a stranger's key, a message too large, bytes that mean nothing, too many of them) is counted,
       and told at most once a second. It never raises in who serves the socket.
     * A socket belongs to one thread.
+    * What is not bounded: how many frames a message has. libzmq bounds each, and has no option for their number, so
+      whoever holds an admitted key, or reaches a socket in plain text, can still fill this computer's memory.
 """

@@ -60,6 +60,12 @@ def make_key(folder: Path, name: str, *, made_at: str) -> SecretKey:
     _check_name(name)
     public, secret = (key.decode() for key in zmq.curve_keypair())
     key = SecretKey(name=name, public=public, secret=secret, made_at=made_at)
+    for suffix in (
+        SECRET,
+        PUBLIC,
+    ):  # looked for before either is written: no secret may lie beside another's public key
+        if (path := folder / f"{name}{suffix}").exists():
+            raise _taken(path)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for suffix, value, mode in (
         (SECRET, key, 0o600),
@@ -69,8 +75,7 @@ def make_key(folder: Path, name: str, *, made_at: str) -> SecretKey:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         except FileExistsError as error:
-            what = "there is such a key already; take another name, or delete both of its files where nobody needs it"
-            raise KeyFileError(f"{path}: {what}") from error
+            raise _taken(path) from error
         with os.fdopen(descriptor, "wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
     return key
@@ -118,6 +123,11 @@ def listed_keys(folder: Path) -> list[tuple[PublicKey, bool]]:
     """Return all public keys of a folder by name, and of each whether its secret half is here."""
     names = sorted(path.name.removesuffix(PUBLIC) for path in folder.glob(f"*{PUBLIC}"))
     return [(read_public(folder, name), (folder / f"{name}{SECRET}").exists()) for name in names]
+
+
+def _taken(path: Path) -> KeyFileError:
+    what = "there is such a key already; take another name, or delete both of its files where nobody needs it"
+    return KeyFileError(f"{path}: {what}")
 
 
 def _check_name(name: str) -> None:

@@ -37,9 +37,12 @@ When a command is carried out
        epoch; it comes into force with the first message under it, if no other rig has been heard of of late, or if the
        hello named the epoch in force as the one that it resumes. From that hello on the old connection is stale.
     2. Its id is new. An id that was answered is answered the same again, over any connection, and not carried out.
-    3. Its time, ``expires_at_s``, has not come: neither as it arrives nor as its turn does. 60 s ahead at most.
-    4. It fits: arm after prepare, start after arm, with the session that was prepared. Stop, abort and status always.
+    3. Its time, ``expires_at_s``, has not come: neither as it arrives nor as its turn does. 60 s ahead at most. A stop,
+       an abort and a status that were acknowledged are carried out however late their turn comes.
+    4. It fits: arm after prepare, start after arm, with the session that was prepared. Status always; stop and abort
+       too, but for a recording that people have begun at the microscope: no rig ends it.
     A start is never carried out while it acquires; if its trigger came first, a start is answered "acquires already".
+    A session may be prepared again when its recording has been stopped: it is another part of it, in files of its own.
     Commands are carried out one after the other.
 
 What the rig does

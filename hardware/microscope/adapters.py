@@ -6,8 +6,11 @@ that a microscope is told.
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from typing import IO
 
 from hardware.microscope.messages import Recording, Verb
 from hardware.microscope.receiver import About, Progress
@@ -115,16 +118,22 @@ class CommandLine:
         if program is None:
             return
         words = [_filled(word, self._recording) for word in program]
+        # into a file: the end of a pipe is that of all who hold it, a scan that was left running in the background too
+        with tempfile.TemporaryFile() as out:
+            self._run_words(verb, words, out)
+
+    def _run_words(self, verb: Verb, words: list[str], out: IO[bytes]) -> None:
         try:
             ran = subprocess.run(
-                words, stdin=subprocess.DEVNULL, capture_output=True, timeout=self._limit_s, check=False
+                words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=self._limit_s, check=False
             )
         except subprocess.TimeoutExpired as error:
             raise Cannot(f"{words[0]} was ended: it took longer than {self._limit_s:g} s to {verb.value}") from error
         except OSError as error:
             raise Cannot(f"{words[0]} can't be run ({error.strerror or error})") from error
         if ran.returncode:
-            said = (ran.stderr or ran.stdout).decode(errors="replace").strip()[-LONGEST_ANSWER:]
+            out.seek(max(0, out.seek(0, os.SEEK_END) - 4 * LONGEST_ANSWER))
+            said = out.read().decode(errors="replace").strip()[-LONGEST_ANSWER:]
             raise Cannot(f"{words[0]} ended with {ran.returncode}{': ' if said else ''}{said}")
 
 

@@ -201,8 +201,17 @@ class MicroscopeClient:
         self._ask(Verb.STATUS)
 
     def poll(self) -> Sequence[MicroscopeEvent]:
-        """See ``Microscope.poll``."""
+        """See ``Microscope.poll``.
+
+        Raises
+        ------
+        DeviceError
+            The link itself has ended; nothing more will be said.
+        """
         if not self._events:
+            if self._problem is not None:
+                remedy = "look at the microscope; the link comes back with the next session"
+                raise DeviceError(device=self.name, what=self._problem, remedy=remedy)
             return ()
         return [self._events.popleft() for _ in range(len(self._events))]
 
@@ -228,6 +237,9 @@ class MicroscopeClient:
             self._talk(context)
         except zmq.ZMQError as error:
             self._problem = f"{self._peer.endpoint} can't be spoken to ({error})"
+        except BaseException as error:
+            self._problem = f"the link has broken down ({type(error).__name__}: {error})"
+            raise
         finally:
             context.destroy(linger=100)
 

@@ -1,8 +1,9 @@
 """The rig's side of the protocol, without IO: one command at a time, none of them left behind.
 
-A command has ``reply_s`` to be carried out, from when its turn comes. It is sent again under the same id until it is
-answered, over a new connection too; what it carries as its expiry is a time of the microscope's clock that has
-certainly come when ``reply_s`` are over. So when this side says that a command was not carried out, it never will be.
+A command has ``reply_s`` to be carried out, from when its turn comes; a stop that was acknowledged has ``stop_s``, as
+files are written out meanwhile. It is sent again under the same id until it is answered, over a new connection too.
+What it carries as its expiry is a time of the microscope's clock that has certainly come when ``reply_s`` are over. So
+when this side says of a command that was not acknowledged that it was not carried out, it never will be.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class LinkSettings:
     reply_s: float
     plane_groups: int
     frame_rate_hz: float
+    stop_s: float = 20.0
+    """From an acknowledged stop until the recording has been written out."""
 
     @property
     def lost_s(self) -> float:
@@ -81,6 +84,11 @@ class Asked:
     acknowledged_s: float = math.inf
     run: str | None = None
     """The run of the microscope's program that it was sent to."""
+
+    @property
+    def is_long_stop(self) -> bool:
+        """Whether it is a stop on which the microscope is at work."""
+        return self.verb is Verb.STOP and self.acknowledged_s < math.inf
 
 
 class Commander:
@@ -147,7 +155,8 @@ class Commander:
         """Have a command carried out after those before it; a stop or an abort drops those."""
         if verb in OVERTAKES:
             self._queue = deque(asked for asked in self._queue if asked.verb in OVERTAKES)
-            if self._flight is not None and self._flight.verb not in OVERTAKES:
+            flight = self._flight
+            if flight is not None and (flight.verb not in OVERTAKES or (verb is Verb.ABORT and flight.is_long_stop)):
                 self._flight = None
         self._queue.append(Asked(id=self._token(), verb=verb, session=session, recording=recording))
         self.tick(now_s=now_s)
@@ -231,6 +240,8 @@ class Commander:
             if flight.acknowledged_s == math.inf:
                 flight.acknowledged_s = now_s
                 self.acknowledged_s.append(now_s - flight.first_sent_s)
+                if flight.is_long_stop:
+                    flight.until_s = max(flight.until_s, now_s + self._settings.stop_s)
             return
         self.done_s.append(now_s - flight.first_sent_s)
         self.n_done += 1
@@ -324,7 +335,8 @@ class Commander:
             self._flight = None
             reply_s, verb = self._settings.reply_s, flight.verb.value
             if flight.acknowledged_s < math.inf:
-                self._fail(f"acknowledged {verb}, and had not carried it out after {reply_s:g} s")
+                took_s = max(reply_s, self._settings.stop_s) if flight.is_long_stop else reply_s
+                self._fail(f"acknowledged {verb}, and had not carried it out after {took_s:g} s")
             elif flight.first_sent_s == math.inf:
                 self._fail(f"can't be told to {verb}: not connected for {reply_s:g} s")
             else:

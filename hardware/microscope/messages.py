@@ -27,8 +27,9 @@ Token = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+
 Text = Annotated[str, Meta(max_length=400)]
 Seconds = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
-Rate = Annotated[float, Meta(gt=0, le=100_000)]
-Groups = Annotated[int, Meta(ge=1, le=64)]
+MOST_HZ, MOST_GROUPS = 100_000, 64
+Rate = Annotated[float, Meta(gt=0, le=MOST_HZ)]
+Groups = Annotated[int, Meta(ge=1, le=MOST_GROUPS)]
 HeartbeatS = Annotated[float, Meta(ge=0.01, le=60)]
 Files = Annotated[list[Text], Meta(max_length=64)]
 

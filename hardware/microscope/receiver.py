@@ -14,10 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hardware.events import MicroscopePhase
-from hardware.links.secured import Pace, Refusals
+from hardware.links.secured import BURST, MESSAGES_PER_S, Pace, Refusals
 from hardware.microscope.messages import (
     LONGEST_TTL_S,
     LOST_BEATS,
+    MOST_GROUPS,
+    MOST_HZ,
     Beat,
     BeatBack,
     Command,
@@ -37,8 +39,8 @@ from hardware.microscope.messages import (
 )
 
 Phase = MicroscopePhase
-REMEMBERED = 4096
-"""Answers kept; those of commands whose time is not up are fewer by far, at the pace at which messages are taken."""
+REMEMBERED = int(LONGEST_TTL_S * MESSAGES_PER_S) + 2 * BURST
+"""Answers kept: no more messages are taken while the time of the longest-lived command is not up."""
 OFFERED = 8
 """Epochs that were given to somebody who has not used them yet."""
 STATUS_EVERY_S = 0.5
@@ -69,7 +71,7 @@ NOTHING_TO_DO = {
     Verb.ABORT: (frozenset({Phase.IDLE, Phase.STOPPED}), "nothing was running"),
 }
 ALWAYS = frozenset({Verb.STOP, Verb.ABORT, Verb.STATUS})
-"""Carried out whatever session they name, and by whatever epoch followed."""
+"""Carried out whatever session they name, and by whatever epoch followed; what people acquire is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +266,7 @@ class Receiver:
     def _command(self, sender: bytes, command: Command, now_s: float) -> None:
         epoch = self._in_force(sender, command.epoch, now_s)
         if epoch is None:
-            self._warn(f"{command.verb.value} came over a connection that was over, and was not carried out")
+            self.warn(f"{command.verb.value} came over a connection that was over, and was not carried out")
             return
         if (known := self._answers.get(command.id)) is not None:
             verb, session, reply = known
@@ -321,13 +323,21 @@ class Receiver:
         return None
 
     def nothing_to_do(self, job: Job) -> str | None:
-        """Return what to answer where a command is carried out already."""
+        """Return what to answer where a command is carried out already, or where there is nothing of a rig's to end."""
+        if self._is_theirs(job):
+            return "what it does was set going by nobody's rig, and goes on"
         phases, what = NOTHING_TO_DO.get(job.verb, (frozenset(), ""))
         return what if self.phase in phases else None
 
+    def _is_theirs(self, job: Job) -> bool:
+        """Return whether a rig would end what people do at the microscope: it has prepared nothing, or was refused."""
+        ends = job.verb in (Verb.STOP, Verb.ABORT) and bool(job.id)
+        is_known = self.recording is not None and self.recording.session == job.session
+        return ends and self.phase is Phase.ACQUIRING and not self._is_ours and not is_known
+
     def ended(self, job: Job, *, why: str | None, what: str = "done", now_s: float) -> None:
         """Take note of how a command went: ``why`` it was not carried out, or None."""
-        if why is None:
+        if why is None and not self._is_theirs(job):
             if job.verb is Verb.PREPARE:
                 self.recording, self._is_ours = job.recording, True
                 self._warnings.clear()
@@ -336,9 +346,9 @@ class Receiver:
             if (now := BECOMES.get(job.verb)) is not None and not (now is Phase.STOPPED and self.phase is Phase.IDLE):
                 self.phase = now
             if job.why:
-                self._warn(f"stopped, since {job.why}")
-        elif not job.id:
-            self._warn(f"could not be stopped though {job.why}: {why}")
+                self.warn(f"stopped, since {job.why}")
+        elif why is not None and not job.id:
+            self.warn(f"could not be stopped though {job.why}: {why}")
         self.tell(now_s)
         if job.id:
             stage = Stage.DONE if why is None else Stage.REFUSED
@@ -391,16 +401,17 @@ class Receiver:
                 epoch=current.token,
                 phase=self.phase,
                 session=None if self.recording is None else self.recording.session,
-                n_frames=progress.n_frames,
-                plane_groups=progress.plane_groups,
-                rate_hz=progress.rate_hz,
+                n_frames=max(progress.n_frames, 0),
+                plane_groups=min(max(progress.plane_groups, 1), MOST_GROUPS),
+                rate_hz=progress.rate_hz if progress.rate_hz is not None and 0 < progress.rate_hz <= MOST_HZ else None,
                 files=[cut(file) for file in progress.files[:64]],
                 warnings=[cut(warning) for warning in warnings[-MOST_WARNINGS:]],
                 at_s=now_s,
             ),
         )
 
-    def _warn(self, what: str) -> None:
+    def warn(self, what: str) -> None:
+        """Put a sentence for the operator into every status from now on, until another recording is prepared."""
         if what not in self._warnings:
             self._warnings = [*self._warnings, what][-MOST_WARNINGS:]
 

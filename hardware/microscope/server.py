@@ -22,6 +22,8 @@ from hardware.microscope.receiver import About, Job, Progress, Receiver
 LOOK_EVERY_S = 0.1
 """How often the instrument is asked for its progress."""
 CLOSE_S = 5.0
+STOPS_WITHIN_S = 60.0
+"""A program that ends waits so long for its microscope to stop: who leaves sooner leaves it acquiring."""
 LONGEST_POLL_S = 0.5
 RENEW_S = 0.005
 
@@ -73,8 +75,8 @@ class MicroscopeServer:
     now_s
         The microscope computer's clock; its zero is of no importance.
     tell
-        Told a line for the operator there: who commands, what was done or refused, and at most once a second what
-        was not taken.
+        Told a line for the operator there: what was done or refused, and at most once a second what was not taken.
+        What it raises is told to the rig, and stops nothing.
 
     Raises
     ------
@@ -135,7 +137,7 @@ class MicroscopeServer:
             if self._receiver.holds:
                 self._receiver.jobs.append(Job(verb=Verb.STOP, why="the microscope's program ends"))
                 self._lock.notify_all()
-            self._lock.wait_for(lambda: self._idle and not self._receiver.jobs, CLOSE_S)
+            self._lock.wait_for(lambda: self._idle and not self._receiver.jobs, STOPS_WITHIN_S)
             self._closing = True
             self._lock.notify_all()
         self._waker.wake()
@@ -147,6 +149,16 @@ class MicroscopeServer:
     # --- the socket's thread ------------------------------------------------------------------------
 
     def _serve(self) -> None:
+        """Serve; if that ever fails, no rig can be heard of any more, and what one has set going is stopped."""
+        try:
+            self._serve_until_closed()
+        finally:
+            with self._lock:
+                if not self._closing and self._receiver.holds:
+                    self._receiver.jobs.append(Job(verb=Verb.STOP, why="the link has broken down"))
+                    self._lock.notify_all()
+
+    def _serve_until_closed(self) -> None:
         while not self._closing:
             self._wait()
             if self._gate is not None:
@@ -159,7 +171,7 @@ class MicroscopeServer:
                     self._lock.notify_all()
             self._send()
             if told := self.refusals.take(time.monotonic()):
-                self._tell(f"not taken: {told}")
+                self._say(f"not taken: {told}")
         self._send()
 
     def _wait(self) -> None:
@@ -231,7 +243,15 @@ class MicroscopeServer:
             self._receiver.ended(job, why=why, what=what, now_s=self._now_s())
         self._waker.wake()
         if job.verb is not Verb.STATUS:
-            self._tell(f"{job.verb.value} {job.session or job.why}: {why or what}")
+            self._say(f"{job.verb.value} {job.session or job.why}: {why or what}")
+
+    def _say(self, words: str) -> None:
+        """Tell the operator here."""
+        try:
+            self._tell(words)
+        except Exception as error:  # noqa: BLE001 - a line that can't be shown must not leave the microscope acquiring
+            with self._lock:
+                self._receiver.warn(f"its program can't show its own messages: {type(error).__name__}: {error}")
 
     def _attempt(self, job: Job) -> str | None:
         """Have the instrument do it; return why it did not."""

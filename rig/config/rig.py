@@ -310,6 +310,9 @@ class _LinkedMicroscopeConfig(_MicroscopeConfig):
         description="how often either side says that it lives; six of them missing: it is lost",
     )
     reply_s: float = Field(default=2.0, ge=0.05, le=60, description="a command must be carried out this soon")
+    stop_s: float = Field(
+        default=20.0, ge=0.05, le=600, description="a recording must be written out this soon after it is stopped"
+    )
 
 
 class MicroscopeFaultConfig(_Strict):

@@ -9,13 +9,13 @@ how far a stream's times lie from where an even one would have them, or from wha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from hardware.arrays import FloatArray
+from hardware.arrays import FloatArray, IntArray
 from hardware.clock import TICKS_PER_S
 from hardware.events import (
     CameraState,
@@ -128,11 +128,20 @@ def plane_groups(rig_parameters: Mapping[str, Any]) -> int:
 
 
 def frame_times_s(lines: CardLines) -> FloatArray:
-    """Return the session times of all 2-photon frames: pulses since the first trigger that are wide enough.
-
-    Frames of plane group g of n are every n-th of them from number g on.
-    """
+    """Return the session times of all 2-photon frames: pulses since the first trigger that are wide enough."""
     return _frame_train(lines)[0].times_s
+
+
+def frame_groups(lines: CardLines, times_s: FloatArray, n_groups: int) -> IntArray:
+    """Return the plane group of each 2-photon frame: by turns, from group 0 on with every recording.
+
+    In a session of one recording, the frames of plane group g of n are every n-th of them from number g on.
+    """
+    begun = np.searchsorted(times_s, lines.rises_s(Line.ACQ_TRIGGER)[1:] - TRIGGER_SLACK_S)
+    first = np.zeros(len(times_s), np.int64)
+    first[begun[begun < len(times_s)]] = begun[begun < len(times_s)]
+    groups: IntArray = (np.arange(len(times_s)) - np.maximum.accumulate(first)) % n_groups
+    return groups
 
 
 def _frame_train(lines: CardLines) -> tuple[Train, int]:
@@ -223,7 +232,7 @@ def _frames(lines: CardLines, said: list[MicroscopeState | ImagingStep], rig: Ma
     """Judge the 2-photon frames: as many as the microscope says, evenly."""
     train, n_before = _frame_train(lines)
     n_groups = plane_groups(rig)
-    expected = _frames_expected(said)
+    expected = frames_expected(said)
     odd = _odd(train)
     if n_before:
         odd.append(f"{n_before} pulses before the trigger, which are no frames")
@@ -238,7 +247,7 @@ def _frames(lines: CardLines, said: list[MicroscopeState | ImagingStep], rig: Ma
     )
 
 
-def _frames_expected(said: list[MicroscopeState | ImagingStep]) -> int | None:
+def frames_expected(said: Sequence[MicroscopeState | ImagingStep]) -> int | None:
     """Return how many frames the microscope says it took, over all of its recordings; None if it never said the last.
 
     A recording's last word is that it has stopped; frames that were taken after an earlier word were not counted in it.

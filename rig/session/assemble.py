@@ -397,7 +397,9 @@ def imaging_limits(config: RigConfig) -> ImagingLimits:
     if isinstance(microscope, SimulatedMicroscopeConfig):
         return ImagingLimits(first_frames_s=microscope.first_frames_s)
     reply_s = microscope.reply_s + LINK_S  # the link itself says first what was not answered
-    return ImagingLimits(reply_s=reply_s, first_frames_s=microscope.first_frames_s, stop_s=reply_s)
+    return ImagingLimits(
+        reply_s=reply_s, first_frames_s=microscope.first_frames_s, stop_s=max(reply_s, microscope.stop_s + LINK_S)
+    )
 
 
 def session_started(

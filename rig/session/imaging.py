@@ -8,7 +8,8 @@ Rules
     * The trigger is the acquisition line; the command to start goes with it. That frames come is believed when they
       have been seen on ``vsync_2p``, not when the microscope says so.
     * What is lost is said once, as a fault that the policy judges. It is taken up again when frames come by themselves,
-      or when the operator goes on: then the recording is aborted, prepared, armed and triggered anew.
+      or when the operator goes on: then the recording is stopped, so that what it holds is kept, and another one is
+      prepared, armed and triggered; one that was never triggered is aborted.
     * However a session ends, the line goes low and the recording is stopped. What does not say within its limit that it
       has stopped is aborted, and what does not then either is named in the log: somebody must go and look.
 """
@@ -111,6 +112,8 @@ class ImagingSequence:
         self._said = MicroscopePhase.IDLE
         self._begun_s = 0.0  # when the phase began
         self._triggered = False
+        self._may_hold_frames = False  # triggered, and no other recording has been prepared since
+        self._prepare_s = limits.reply_s  # how long the preparation may take
         self._n_before = 0  # frames before the trigger
         self._n_frames = 0
         self._grew_s = -math.inf  # when the last frame was seen
@@ -160,7 +163,8 @@ class ImagingSequence:
         out = Happened()
         if self.phase is ImagingPhase.LOST:
             self._trigger(level=False, out=out)
-            self._command(self._microscope.abort, out, now_s)
+            self._command(self._microscope.stop if self._may_hold_frames else self._microscope.abort, out, now_s)
+            self._prepare_s = self._limits.reply_s + (self._limits.stop_s if self._may_hold_frames else 0.0)
             self._triggered = False
             self._said = MicroscopePhase.IDLE
             self._to(ImagingPhase.PREPARING, now_s, out, what="once more, at the operator's wish")
@@ -176,11 +180,11 @@ class ImagingSequence:
             self._to(ImagingPhase.FINISHED, now_s, out)
             return out
         self._to(ImagingPhase.STOPPING, now_s, out)
-        self._said = MicroscopePhase.ACQUIRING if self._triggered else MicroscopePhase.PREPARED
+        self._said = MicroscopePhase.ACQUIRING if self._may_hold_frames else MicroscopePhase.PREPARED
         self._grew_s = now_s
-        self._aborted = not self._triggered
+        self._aborted = not self._may_hold_frames
         self._trigger(level=False, out=out)
-        self._command(self._microscope.stop if self._triggered else self._microscope.abort, out, now_s)
+        self._command(self._microscope.stop if self._may_hold_frames else self._microscope.abort, out, now_s)
         return out
 
     # --- one step -----------------------------------------------------------------------------------
@@ -232,14 +236,16 @@ class ImagingSequence:
         match self.phase:
             case ImagingPhase.PREPARING:
                 if self._said is MicroscopePhase.PREPARED:
+                    self._may_hold_frames = False
                     self._to(ImagingPhase.ARMING, now_s, out)
                     self._command(self._microscope.arm, out, now_s)
-                elif waited_s > limits.reply_s:
-                    self._lose(f"has not been prepared within {limits.reply_s:g} s", out, now_s)
+                elif waited_s > self._prepare_s:
+                    self._lose(f"has not been prepared within {self._prepare_s:g} s", out, now_s)
             case ImagingPhase.ARMING:
                 if self._said is MicroscopePhase.ARMED:
                     self._to(ImagingPhase.STARTING, now_s, out)
                     self._n_before, self._triggered = self._n_frames, True
+                    self._may_hold_frames = True
                     self._trigger(level=True, out=out)
                     self._command(self._microscope.start, out, now_s)
                 elif waited_s > limits.reply_s:

@@ -21,6 +21,7 @@ from rig.session.monitors import FaultEvent, Monitor
 from rig.session.streams import Streams
 
 WATCHED = (Line.VSYNC_2P, Line.STIM_PHOTODIODE, Line.CAM1_EXPOSURE, Line.CAM2_EXPOSURE, Line.ALIGN, Line.LICK_SENSOR)
+CAMERAS = frozenset({Line.CAM1_EXPOSURE, Line.CAM2_EXPOSURE})
 KEPT_RISES = 64
 """The last ones, of each line: two seconds of a single plane, a half of four."""
 SILENT_S = 2.0
@@ -136,6 +137,8 @@ class LineMonitors:
         self._rate = Monitor("microscope")
         self._swapped = Monitor("lines")
         self._since: dict[str, int] = {}
+        self._alike: dict[Line, int] = {}  # lines as fast as the frames, and from when on they were beside them
+        self._alike_until = 0
         self._n_changes: tuple[int, int] = (0, 0)  # rises of the photodiode at the last tick, and its ticks
 
     def tick(
@@ -208,8 +211,7 @@ class LineMonitors:
         if since is None:
             return ()
         silent = {
-            line.label: (read_ticks - max(seen[line].changed_ticks, since)) / TICKS_PER_S
-            for line in (Line.CAM1_EXPOSURE, Line.CAM2_EXPOSURE)
+            line.label: (read_ticks - max(seen[line].changed_ticks, since)) / TICKS_PER_S for line in sorted(CAMERAS)
         }
         longest_s = max(silent.values())
         names = " and ".join(name for name, silent_s in silent.items() if silent_s > SILENT_S)
@@ -229,9 +231,15 @@ class LineMonitors:
         def has_frames(line: Line) -> bool:
             return abs(seen[line].rate_hz(since_ticks=recent) / frames_hz - 1) < SAME_RATE
 
+        alike = {line for line in WATCHED if line is not Line.VSYNC_2P and has_frames(line)}
         if has_frames(Line.VSYNC_2P):
+            self._alike = {line: self._alike.get(line, read_ticks) for line in alike}
+            self._alike_until = read_ticks
             return None
-        others = [line for line in WATCHED if line is not Line.VSYNC_2P and has_frames(line)]
+        if alike >= CAMERAS:  # were one of them swapped, the 2-photon line would have that camera's exposures
+            alike -= CAMERAS
+        alike -= {line for line, since in self._alike.items() if self._alike_until - since >= 2 * RECENT_TICKS}
+        others = [line for line in WATCHED if line in alike]
         if not others:
             return None
         return f"{others[0].label} has the frames of vsync_2p: the two lines are swapped"

@@ -66,6 +66,7 @@ def link_settings(rig: str, microscope: ProcessMicroscopeConfig | ZmqMicroscopeC
         reply_s=microscope.reply_s,
         plane_groups=microscope.plane_groups,
         frame_rate_hz=microscope.frame_rate_hz,
+        stop_s=microscope.stop_s,
     )
 
 

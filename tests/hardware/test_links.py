@@ -53,6 +53,17 @@ def test_a_secret_key_that_others_can_read_is_refused(tmp_path: Path, mode: int)
         read_secret(tmp_path, "rig1")
 
 
+def test_no_secret_comes_to_lie_beside_the_public_key_of_another_computer(tmp_path: Path) -> None:
+    make_key(tmp_path / "there", "scope", made_at=MADE)
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "scope.public.json").write_bytes((tmp_path / "there" / "scope.public.json").read_bytes())
+    with pytest.raises(KeyFileError, match=r"scope\.public\.json: there is such a key already"):
+        make_key(here, "scope", made_at=MADE)
+    assert [path.name for path in here.iterdir()] == ["scope.public.json"]
+    assert [own for _, own in listed_keys(here)] == [False]
+
+
 def test_what_is_wrong_with_a_key_is_said_with_its_file(tmp_path: Path) -> None:
     key = make_key(tmp_path, "rig1", made_at=MADE)
     with pytest.raises(KeyFileError, match=r"rig1\.secret\.json: there is such a key already"):

@@ -118,6 +118,16 @@ def test_a_program_that_fails_is_refused_in_a_sentence(program: list[str], limit
     assert str(caught.value).endswith(says)
 
 
+def test_a_scan_that_is_left_running_in_the_background_has_been_started_all_the_same() -> None:
+    """It holds the output of the program that started it."""
+    scan = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(8)'])"
+    instrument = CommandLine({Verb.START: [sys.executable, "-c", scan], Verb.STOP: ["true"]}, limit_s=6.0)
+    instrument.prepare(RECORDING)
+    begun_s = time.monotonic()
+    instrument.start()
+    assert time.monotonic() - begun_s < 6.0
+
+
 def test_what_an_instrument_raises_reaches_the_rig_as_a_refusal() -> None:
     def drive(level: bool) -> None:
         if level:

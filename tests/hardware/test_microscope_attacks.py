@@ -373,6 +373,72 @@ def test_a_rigs_client_reads_no_more_than_it_can_of_a_microscope_that_floods(tel
         context.destroy(linger=0)
 
 
+def test_a_program_that_can_not_show_its_messages_stops_its_microscope_all_the_same() -> None:
+    def tell(_words: str) -> None:
+        raise RuntimeError("the window is closed")
+
+    instrument = Instrument()
+    scope, rig = Keys.new(), Keys.new()
+    with ExitStack() as stack:
+        server = stack.enter_context(MicroscopeServer(instrument, keys=scope, allowed=[rig.public], tell=tell))
+        peer = Peer(endpoint=f"tcp://127.0.0.1:{server.port}", keys=rig, server_public=scope.public)
+        settings = LinkSettings(who="rig", heartbeat_s=0.25, reply_s=SOON_S, plane_groups=1, frame_rate_hz=31.0)
+        client = MicroscopeClient(peer=peer, settings=settings, clock=HostClock())
+        stack.callback(client.close)
+        client.open()
+        records(client)
+        assert instrument.done == ["prepare", "arm", "start", "stop"]
+        warnings: list[str] = []
+
+        def warned() -> bool:
+            warnings.extend(w for event in client.poll() if isinstance(event, MicroscopeState) for w in event.warnings)
+            return any("the window is closed" in warning for warning in warnings)
+
+        client.prepare(session_id="s2", mouse="M1", stage="S")
+        until(warned)
+
+
+def test_a_link_that_breaks_down_at_the_rig_is_said_and_not_waited_for(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
+    client = link.client()
+    client.open()
+
+    def broken(**_: object) -> None:
+        raise RuntimeError("a bug in the link")
+
+    monkeypatch.setattr(client._commander, "tick", broken)
+
+    def said() -> str:
+        try:
+            client.poll()
+        except DeviceError as error:
+            return error.what
+        return ""
+
+    until(said)
+    assert said() == "the link has broken down (RuntimeError: a bug in the link)"
+
+
+def test_a_link_that_breaks_down_stops_what_the_rig_had_set_going(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    died: list[str] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: died.append(str(args.exc_value)))
+    client = link.client(reply_s=1.0)
+    client.open()
+    client.prepare(session_id="s1", mouse="M1", stage="S")
+    client.arm()
+    until(lambda: link.instrument.done == ["prepare", "arm"])
+
+    def broken() -> None:
+        raise RuntimeError("a bug in the link")
+
+    assert link.server._gate is not None
+    monkeypatch.setattr(link.server._gate, "serve", broken)
+    until(lambda: link.instrument.done == ["prepare", "arm", "stop"])
+    assert died == ["a bug in the link"]
+
+
 def test_who_does_not_finish_a_handshake_is_dropped_and_keeps_nobody_out(link: Link) -> None:
     idle = [socket.create_connection(("127.0.0.1", link.server.port)) for _ in range(50)]
     try:

@@ -28,7 +28,7 @@ from hardware.microscope.messages import (
     to_bytes,
 )
 
-BEAT_S, REPLY_S = 0.5, 2.0
+BEAT_S, REPLY_S, STOP_S = 0.5, 2.0, 7.0
 LOST_S = 6 * BEAT_S
 P = MicroscopePhase
 THERE_S = 500.0
@@ -40,7 +40,9 @@ class Side:
 
     def __init__(self) -> None:
         numbers = itertools.count()
-        settings = LinkSettings(who="rig", heartbeat_s=BEAT_S, reply_s=REPLY_S, plane_groups=4, frame_rate_hz=11.0)
+        settings = LinkSettings(
+            who="rig", heartbeat_s=BEAT_S, reply_s=REPLY_S, plane_groups=4, frame_rate_hz=11.0, stop_s=STOP_S
+        )
         self.refusals = Refusals()
         self.commander = Commander(settings, token=lambda: f"token{next(numbers)}", refusals=self.refusals)
         self.now_s = 100.0
@@ -175,6 +177,38 @@ def test_one_that_was_acknowledged_and_takes_too_long_is_told_apart(side: Side) 
     side.reply(command, Stage.ACKNOWLEDGED)
     assert [message for message in side.live(REPLY_S + 0.1) if isinstance(message, Command)] == []
     assert side.failures() == ["acknowledged arm, and had not carried it out after 2 s"]
+
+
+def test_a_stop_may_take_as_long_as_files_take_to_be_written_out(side: Side) -> None:
+    side.ask(Verb.STOP)
+    (command,) = side.commands()
+    side.reply(command, Stage.ACKNOWLEDGED)
+    side.live(STOP_S - 0.1)
+    assert side.failures() == []
+    side.reply(command, Stage.DONE, what="done", phase=P.STOPPED)
+    assert side.failures() == []
+    assert side.commander.phase is P.STOPPED
+
+
+def test_a_stop_that_is_not_acknowledged_is_given_up_as_soon_as_anything(side: Side) -> None:
+    side.ask(Verb.STOP)
+    side.live(REPLY_S + 0.1)
+    assert side.failures() == [f"did not answer stop within {REPLY_S:g} s"]
+
+
+def test_an_acknowledged_stop_that_never_ends_is_told_and_an_abort_does_not_wait_for_it(side: Side) -> None:
+    side.ask(Verb.STOP)
+    (command,) = side.commands()
+    side.reply(command, Stage.ACKNOWLEDGED)
+    side.ask(Verb.ABORT)
+    assert [command.verb for command in side.commands()] == [Verb.ABORT]
+
+    side = Side()
+    side.connect()
+    side.ask(Verb.STOP)
+    side.reply(side.commands()[0], Stage.ACKNOWLEDGED)
+    side.live(STOP_S + 0.1)
+    assert side.failures() == [f"acknowledged stop, and had not carried it out after {STOP_S:g} s"]
 
 
 def test_a_refusal_is_told_in_the_microscopes_words(side: Side) -> None:

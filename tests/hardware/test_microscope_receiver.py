@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware.events import MicroscopePhase
-from hardware.links.secured import Refusals
+from hardware.links.secured import BURST, MESSAGES_PER_S, Refusals
 from hardware.microscope.messages import (
     LARGEST_MESSAGE,
     Beat,
@@ -463,6 +463,26 @@ def test_a_stop_that_fails_is_tried_again(desk: Desk) -> None:
     assert desk.receiver.phase is P.STOPPED
 
 
+@pytest.mark.parametrize("verb", [Verb.STOP, Verb.ABORT])
+def test_a_rig_that_was_refused_does_not_end_what_people_acquire_at_the_microscope(desk: Desk, verb: Verb) -> None:
+    """They have begun between the rig's check and its session."""
+    epoch = desk.hello()
+    desk.receiver.progressed(Progress(phase=P.ACQUIRING), now_s=desk.now_s)
+    assert desk.ask(epoch, Verb.PREPARE).stage is Stage.REFUSED
+    reply = desk.ask(epoch, verb)
+    assert desk.done == []
+    assert (reply.what, reply.phase) == ("what it does was set going by nobody's rig, and goes on", P.ACQUIRING)
+
+
+def test_a_recording_that_goes_on_after_its_stop_is_the_rigs_to_abort(desk: Desk) -> None:
+    epoch = armed(desk)
+    desk.ask(epoch, Verb.START)
+    desk.ask(epoch, Verb.STOP)
+    desk.receiver.progressed(Progress(phase=P.ACQUIRING), now_s=desk.now_s)
+    desk.ask(epoch, Verb.ABORT)
+    assert desk.done == ["prepare", "arm", "start", "stop", "abort"]
+
+
 def test_what_people_acquire_at_the_microscope_when_no_rig_commands_it_is_left_alone(desk: Desk) -> None:
     epoch = armed(desk)
     desk.ask(epoch, Verb.START)
@@ -544,3 +564,41 @@ def test_no_order_of_messages_starts_anything_twice_late_or_unprepared(steps: li
         desk.wait(LOST_S + 1.0)
         desk.work()
     assert desk.receiver.phase not in (P.PREPARED, P.ARMED, P.ACQUIRING)
+
+
+# --- bounds -----------------------------------------------------------------------------------------
+
+
+def test_a_command_is_remembered_for_as_long_as_it_could_be_carried_out(desk: Desk) -> None:
+    """However many others come meanwhile, at the pace at which messages are taken."""
+    epoch = armed(desk)
+    start = desk.command(epoch, Verb.START, expires_in_s=60.0)
+    desk.say(start)
+    desk.work()
+    desk.ask(epoch, Verb.STOP)
+    n_others = int(60.0 * MESSAGES_PER_S) + BURST
+    for n in range(n_others):
+        desk.now_s += 59.0 / n_others
+        desk.receiver.take(RIG, to_bytes(desk.command(epoch, Verb.STATUS)), now_s=desk.now_s)
+        desk.receiver.jobs.clear()
+        desk.receiver.outbox.clear()
+        if n == n_others // 2:
+            for verb in (Verb.PREPARE, Verb.ARM):
+                desk.ask(epoch, verb)
+    desk.say(start)
+    desk.work()
+    assert desk.done.count("start") == 1, "a start that was answered is never carried out again"
+
+
+@pytest.mark.parametrize("rate_hz", [0.0, -1.0, float("nan"), float("inf")])
+def test_figures_that_can_not_be_do_not_keep_the_rest_of_a_status_from_the_rig(desk: Desk, rate_hz: float) -> None:
+    armed(desk)
+    desk.receiver.outbox.clear()
+    odd = Progress(n_frames=-1, plane_groups=0, rate_hz=rate_hz, files=("a.tif",), warnings=("the laser is off",))
+    desk.receiver.progressed(odd, now_s=desk.now_s)
+    desk.receiver.tick(now_s=desk.now_s)
+    ((_, data),) = desk.receiver.outbox
+    status = for_rig(data)
+    assert isinstance(status, Status)
+    assert (status.n_frames, status.plane_groups, status.rate_hz) == (0, 1, None)
+    assert (status.files, status.warnings) == (["a.tif"], ["the laser is off"])

@@ -127,6 +127,15 @@ def test_its_frames_come_on_its_own_clock_an_edge_for_each_plane_group(plane_gro
     assert names == ["prepare", "arm", "triggered" if triggered else "start", "began", "stop", "ended"]
 
 
+def test_a_session_that_is_recorded_again_gets_files_of_its_own() -> None:
+    with Commanded(plane_groups=2) as scope:
+        first = scope.record(20).files
+        scope.events.clear()
+        second = scope.record(40).files
+    assert first == ["s1_group0.tif", "s1_group1.tif"]
+    assert second == ["s1_part2_group0.tif", "s1_part2_group1.tif"]
+
+
 def test_its_clock_is_known_to_half_a_round_trip() -> None:
     with Commanded() as scope:
         scope.until(lambda: any(isinstance(event, MicroscopeClock) for event in scope.events))

@@ -19,7 +19,7 @@ from hardware.simulated.photodiode import MONITOR_DELAY_S, MONITOR_JITTER_S
 from rig.log.reader import SessionLog, read_session
 from rig.log.schema import EDGE_DTYPE, Entry
 from rig.log.writer import EDGES, LogWriter
-from rig.records.alignment import Stream, alignment_of, frame_times_s
+from rig.records.alignment import Stream, alignment_of, frame_groups, frame_times_s
 from rig.records.card_lines import CardLines
 from rig.records.monitor_delay import measured_delay
 from rig.records.products import summarise, write_products
@@ -116,6 +116,19 @@ def test_frames_of_a_plane_are_its_groups_edges(log: SessionLog) -> None:
         assert np.diff(frames_s[group::3]) == pytest.approx(0.1, abs=1e-4)
     assert "3 plane groups" in stream(log, "2-photon frames").what
     assert stream(log, "2-photon frames").rate_hz == pytest.approx(30.0, rel=1e-3)
+
+
+def test_every_recording_of_a_session_begins_with_the_first_plane_group(log: SessionLog, tmp_path: Path) -> None:
+    """The first one ended after 100 frames: not with a whole turn of the three groups."""
+    lines = CardLines.of(log)
+    assert frame_groups(lines, frame_times_s(lines), 3)[99:102].tolist() == [0, 1, 2]
+    lowered = rises(log, Line.VSYNC_2P)[100] - 20 * MS
+    anew = CardLines.of(
+        changed(log, tmp_path / "anew", toggles=[(lowered, Line.ACQ_TRIGGER), (lowered + 10 * MS, Line.ACQ_TRIGGER)])
+    )
+    groups = frame_groups(anew, frame_times_s(anew), 3)
+    assert groups[98:103].tolist() == [2, 0, 0, 1, 2]
+    assert len(groups) == len(frame_times_s(lines))
 
 
 def test_summary_and_its_words_have_a_line_a_stream(log: SessionLog, tmp_path: Path) -> None:

@@ -91,7 +91,9 @@ class Scripted:
         said = [(at_s, phase) for at_s, phase in [*self._due, *self.says] if at_s <= self.now_s]
         self._due = [item for item in self._due if item[0] > self.now_s]
         self.says = [item for item in self.says if item[0] > self.now_s]
-        return [MicroscopeState(phase=phase, n_frames=self.n_seen) for _, phase in sorted(said)]
+        return [
+            MicroscopeState(phase=phase, n_frames=self.n_seen) for _, phase in sorted(said, key=lambda item: item[0])
+        ]
 
     def _take(self, command: str) -> None:
         self.calls.append((command, self.now_s))
@@ -260,11 +262,41 @@ def test_the_operator_s_resume_begins_anew_with_what_was_lost() -> None:
     run.until(4.0)
     run.take(run.sequence.retry(now_s=4.0))
     run.until(5.0)
-    assert run.commands == ["prepare", "arm", "start", "abort", "prepare", "arm", "start"]
+    assert run.commands == ["prepare", "arm", "start", "stop", "prepare", "arm", "start"], "what it holds is kept"
     assert run.phases[-1] is P.RUNNING
     assert len(run.recovered_s) == 1
     run.end()
     assert run.commands[-1] == "stop"
+
+
+def test_a_recording_that_takes_long_to_write_out_is_waited_for_before_another_is_begun() -> None:
+    run = begun(Scripted(says=[(3.0, S.FAILED)]))
+    run.until(3.5)
+    run.scripted.after_s = {"stop": 2.5, "prepare": 2.9}
+    run.take(run.sequence.retry(now_s=3.5))
+    run.until(7.0)
+    assert len(run.faults) == 1
+    assert run.phases[-1] is P.RUNNING
+
+
+def test_frames_are_stopped_and_never_thrown_away_however_often_the_operator_tries() -> None:
+    run = begun(Scripted(dead_from_s=2.0, after_s={"stop": 0.2}))
+    run.until(3.0)
+    assert run.phases[-1] is P.LOST
+    run.scripted.answers = {"prepare": S.FAILED}
+    for at_s in (3.0, 4.0):
+        run.take(run.sequence.retry(now_s=at_s))
+        run.until(at_s + 1.0)
+        assert run.phases[-1] is P.LOST
+    run.end()
+    assert "abort" not in run.commands
+
+
+def test_what_was_prepared_and_never_triggered_is_aborted_before_it_is_prepared_again() -> None:
+    run = begun(Scripted(after_s={"arm": NEVER_S}))
+    run.until(2.0)
+    run.take(run.sequence.retry(now_s=2.0))
+    assert run.commands == ["prepare", "arm", "abort", "prepare"]
 
 
 def test_resume_does_nothing_to_a_microscope_that_runs() -> None:

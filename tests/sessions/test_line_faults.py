@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from hardware.clock import TICKS_PER_S
+from hardware.lines import Line
 from hardware.protocols import Command
 from hardware.simulated.mice import MouseKind
 from rig.log.replay import replay
@@ -13,6 +16,7 @@ from rig.log.schema import Entry
 from rig.log.writer import MemoryLog
 from rig.session.assemble import assembled
 from rig.session.control import LocalCommands
+from rig.session.lines import WATCHED, Expected, LineMonitors, LineSeen
 from stages.events import AlarmRaised, EndReason, Verb
 from tests.builders import IMAGES, Ran, plan, rig_config, run, stage
 from tests.sessions.imaged import GRAY_S, microscope
@@ -64,6 +68,18 @@ def test_lines_that_are_swapped_from_the_first_are_named_though_no_frame_was_eve
     ran = simulated(vsync_2p_and_photodiode_swapped_s=0.0)
     raised = {entry.event.alarm: entry.refresh / 60 for entry in ran.entries(AlarmRaised)}
     assert raised["lines"] <= LIMIT_S
+
+
+@pytest.mark.parametrize("dead_s", [0.0, FAULT_S])
+def test_cameras_as_fast_as_the_microscope_are_not_taken_for_its_frames_when_its_line_dies(dead_s: float) -> None:
+    """A resonant scanner gives 30 frames a second, and so do most cameras."""
+    config = rig_config(
+        "simulated_imaging",
+        faults={"vsync_2p_dead_s": dead_s},
+        microscope={"kind": "simulated", "frame_rate_hz": 30.0},
+    )
+    ran = run(stage(task_duration_min=0.5), config)
+    assert [event.alarm for event in ran.all(AlarmRaised)] == ["microscope"]
 
 
 @pytest.mark.parametrize(
@@ -123,3 +139,22 @@ def test_it_is_named_as_soon_in_real_time(tell: Tell, card: str, fault: str, ala
     entries = in_real_time(card, fault, alarm, fault_s=fault_s)
     later_s = check(entries, alarm, named, fault_s=fault_s)
     tell(f"{fault.removesuffix('_s')} on {card}: alarm {later_s:.1f} s later, in real time")
+
+
+def test_one_camera_as_fast_as_the_microscope_is_not_taken_for_its_frames_either() -> None:
+    """It was seen beside the frames for some time before their line died."""
+    second, rate_hz = TICKS_PER_S, 30.0
+
+    def regular(until_s: float, at_s: float) -> LineSeen:
+        last_s = min(at_s, until_s)
+        rises = ((last_s - np.arange(20)[::-1] / rate_hz) * second).astype(np.int64)
+        return LineSeen(n_rises=20, changed_ticks=int(rises[-1]), rises=rises)
+
+    monitors = LineMonitors(patch_s=1.0)
+    expected = Expected(photodiode=False, frames_hz=rate_hz, exposures=False)
+    told = []
+    for at_s in range(1, 20):
+        seen = dict.fromkeys(WATCHED, LineSeen())
+        seen |= {Line.VSYNC_2P: regular(10.0, at_s), Line.CAM1_EXPOSURE: regular(20.0, at_s)}
+        told += list(monitors.tick(seen, expected, read_ticks=at_s * second, time_s=float(at_s)))
+    assert told == []

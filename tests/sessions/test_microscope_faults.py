@@ -143,6 +143,13 @@ WHOLE = {
         "start came over a connection that was over, and was not carried out",
         [P.PREPARING, P.ARMING, P.STARTING, P.RUNNING, P.STOPPING, P.FINISHED],
     ),
+    "it takes four times as long to write out as to answer, and is waited for": Whole(
+        Wrong(Fault.SLOW, Step.STOP, 0.0, 2.4),
+        FaultPolicy.STOP,
+        EndReason.TIME,
+        "stop: done",
+        [P.PREPARING, P.ARMING, P.STARTING, P.RUNNING, P.STOPPING, P.FINISHED],
+    ),
     "it starts anew, the session pauses and asks, and the operator resumes": Whole(
         Wrong(Fault.RESTARTS, Step.ACQUIRING, 0.5, 1.0),
         FaultPolicy.PAUSE,

@@ -69,6 +69,8 @@ class SimulatedInstrument:
         self._armed = False
         self._frames: Frames | None = None
         self._n_before = 0
+        self._part = 1
+        """Of the session: one that is recorded again gets files of its own."""
         self._announced_s = self._host_s()
 
     # --- faults -------------------------------------------------------------------------------------
@@ -133,6 +135,9 @@ class SimulatedInstrument:
         self.reached(Step.PREPARE)
         self._call("prepare", recording.session)
         with self._lock:
+            before = self._recording
+            again = before is not None and before.session == recording.session
+            self._part = self._part + (self._frames is not None) if again else 1
             self._recording, self._frames, self._armed, self._n_before = recording, None, False, 0
 
     def arm(self) -> None:
@@ -177,7 +182,8 @@ class SimulatedInstrument:
             if frames is not None:
                 n_frames += frames.n_until(self.clock.at(self._host_s()))
                 rate_hz = frames.rate_hz / groups
-            files = () if recording is None else tuple(f"{recording.session}_group{n}.tif" for n in range(groups))
+            part = f"_part{self._part}" if self._part > 1 else ""
+            files = () if recording is None else tuple(f"{recording.session}{part}_group{n}.tif" for n in range(groups))
             triggered = frames is not None and frames.until_s == NEVER_S
             return Progress(
                 n_frames=n_frames,

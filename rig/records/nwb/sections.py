@@ -19,10 +19,10 @@ from pynwb.image import GrayscaleImage
 
 from hardware.arrays import AnyArray, FloatArray
 from hardware.clock import TICKS_PER_S
-from hardware.events import DeviceIdentified, Finding, MicroscopeState, Verdict
+from hardware.events import DeviceIdentified, Finding, ImagingStep, MicroscopeState, Verdict
 from hardware.lines import Line
 from rig.log.reader import SessionLog
-from rig.records.alignment import frame_times_s, plane_groups
+from rig.records.alignment import frame_groups, frame_times_s, frames_expected, plane_groups
 from rig.records.card_lines import CardLines
 from rig.records.monitor_delay import MonitorDelay
 from rig.records.nwb import extension
@@ -355,15 +355,17 @@ def _add_frames(file: NWBFile, log: SessionLog, lines: CardLines) -> None:
     """Add the 2-photon frames: pulses since the trigger that are wide enough to be frames (NWB_CONTRACT 9)."""
     times_s = frame_times_s(lines)
     n_groups = plane_groups(log.started.rig_parameters)
-    said = [entry.event for entry in log.entries if isinstance(entry.event, MicroscopeState)]
+    group = frame_groups(lines, times_s, n_groups)
+    events = [entry.event for entry in log.entries if isinstance(entry.event, MicroscopeState | ImagingStep)]
+    said = [event for event in events if isinstance(event, MicroscopeState)]
+    is_one = np.array_equal(group, np.arange(len(times_s)) % n_groups)
     about = {
         "plane_groups": n_groups,
-        "frames_of_plane_group_g": f"[g::{n_groups}]",
+        "frames_of_plane_group_g": f"[g::{n_groups}]" if is_one else "where control is g",
         "frame_rate_hz_of_a_plane": next((state.rate_hz for state in reversed(said) if state.rate_hz), None),
-        "frames_by_the_microscope": said[-1].n_frames if said else None,
-        "files": next((state.files for state in reversed(said) if state.files), []),
+        "frames_by_the_microscope": frames_expected(events),
+        "files": list(dict.fromkeys(file for state in said for file in state.files)),
     }
-    group = np.arange(len(times_s)) % n_groups
     _add_series(
         file,
         "ophys_frame_times",
