@@ -13,12 +13,12 @@ import typer
 from rich.markup import escape
 
 from hardware.simulated.mice import MouseKind
-from rig.config.files import load_rig, load_stage
+from rig.config.files import load_rig
 from rig.config.load import ConfigError, Problem
 from rig.curriculum.words import explain_words
 from rig.lab.errors import LaboratoryAway
 from rig.lab.rows import Mouse
-from rig.laboratory import SESSIONS, LabUrl, OnDay, Sessions, Shell, Who, curriculum_of, day_or_today, now
+from rig.laboratory import SESSIONS, LabUrl, OnDay, Sessions, Shell, Who, curriculum_of, day_or_today, now, stage_of
 from rig.log.reader import read_session
 from rig.log.writer import EVENTS
 from rig.operators import AtTerminal
@@ -55,7 +55,7 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
             if not found.mice:
                 out.print("No mice yet: rig mouse add.", markup=False)
                 return
-            rows = lines(found, curriculum=curriculum_of, is_passive=lambda stage: _is_passive(shell, stage))
+            rows = lines(found, curriculum=curriculum_of, is_passive=lambda mouse, stage: _is_passive(shell, mouse, stage))
             out.print(page(found, rows), soft_wrap=False)
 
     @app.command("start")
@@ -123,8 +123,8 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
             today = day_or_today(day)
             data_dir = out_dir or Path(config.data_dir)
 
-            def stage_of(name: str) -> Stage:
-                stage = with_minutes(load_stage(name, library=shell.library()), minutes)
+            def stage_on_rig(of: Mouse, name: str) -> Stage:
+                stage = with_minutes(stage_of(of, name, library=shell.library()), minutes)
                 refuse_misfits(stage, config)
                 return stage
 
@@ -183,7 +183,7 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                         name=config.rig,
                         simulated=config.simulated,
                         data_dir=data_dir,
-                        stage=stage_of,
+                        stage=stage_on_rig,
                         plan=plan,
                         run=run,
                         check=lambda: check_rig(config, loopback=False),
@@ -218,7 +218,7 @@ def add_explain(group: typer.Typer, shell: Shell) -> None:
             curriculum = curriculum_of(found)
             now_ = standing(laboratory, found, curriculum=curriculum, archive=shell.archive(sessions))
             words = explain_words(curriculum, now_.history, placements(laboratory, mouse))
-            seen = seen_words(now_, load_stage(now_.decision.stage, library=shell.library()))
+            seen = seen_words(now_, stage_of(found, now_.decision.stage, library=shell.library()))
             shell.out.print(f"{words}\n{seen}\n{sentence_of(now_.recomputed.words())}", markup=False)
 
 
@@ -231,11 +231,11 @@ def _reconcile(shell: Shell, lab: Lab) -> None:
         shell.err.print(f"▲ {error}. What is recorded is kept here, and goes there later.", markup=False)
 
 
-def _is_passive(shell: Shell, stage: str) -> bool:
+def _is_passive(shell: Shell, mouse: Mouse, stage: str) -> bool:
     try:
-        parameters = load_stage(stage, library=shell.library())
+        parameters = stage_of(mouse, stage, library=shell.library())
     except ConfigError:
-        return False  # a decision that is not made, or of a curriculum with stages of its own
+        return False  # a decision that is not made, or a file that rig start will refuse
     return not isinstance(parameters, StageParameters) or parameters.passive
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from rig.config.files import shipped
 from rig.config.load import ConfigError, Problem
 from rig.curriculum.files import open_curriculum
 from rig.lab.rows import Mouse, Remark, Sex, Water, WaterKind
@@ -70,6 +71,8 @@ def mouse_commands(shell: Shell) -> typer.Typer:
         with shell.sentences(), shell.lab(lab, who=who) as laboratory:
             check_name(name, option="rig mouse add")
             sets = _cohort(images)
+            file = open_curriculum(curriculum)
+            file.for_cohort(images)
             row = Mouse(
                 name=name,
                 genotype=genotype,
@@ -80,7 +83,7 @@ def mouse_commands(shell: Shell) -> typer.Typer:
                 born=None if born is None else _born(born),
                 cohort=cohort,
                 project_code=project_code,
-                curriculum=curriculum,
+                curriculum=curriculum if curriculum in shipped("curricula") else str(file.path.resolve()),
                 familiar=sets.familiar,
                 novel=sets.novel,
                 baseline_weight_g=baseline_g,
@@ -89,7 +92,6 @@ def mouse_commands(shell: Shell) -> typer.Typer:
                 least_daily_water_ml=least_water_ml,
             )
             limits_of(row)
-            open_curriculum(curriculum).for_cohort(images)
             out.print(mouse_words(laboratory, laboratory.record(row)), markup=False)
 
     @mouse.command("list")

@@ -20,6 +20,7 @@ from rig.session.assemble import code_version
 from rig.training.memory import InProcess, Memory, OnDisk
 from rig.training.standing import Archive
 from stages.curriculum import Curriculum
+from stages.parameters import Stage
 
 if TYPE_CHECKING:
     from rig.lab.lab import Lab
@@ -105,3 +106,8 @@ def day_or_today(day: str | None) -> str:
 def curriculum_of(mouse: Mouse) -> Curriculum:
     """Return a mouse's own curriculum; ``ConfigError`` if it can't be used."""
     return open_curriculum(mouse.curriculum).for_cohort(f"{mouse.familiar}/{mouse.novel}")
+
+
+def stage_of(mouse: Mouse, name: str, *, library: Path) -> Stage:
+    """Return a stage as the mouse's own curriculum has it, which may not be as it ships; ``ConfigError`` if unfit."""
+    return open_curriculum(mouse.curriculum).stage(name, library=library)

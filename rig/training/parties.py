@@ -65,6 +65,8 @@ class Rigged:
 
     Parameters
     ----------
+    stage
+        Reads a stage by its name, as the mouse's curriculum has it.
     plan
         Makes a session's plan, given mouse, stage, its folder, its id and the mouse's history.
     run
@@ -78,7 +80,7 @@ class Rigged:
     name: str
     simulated: bool
     data_dir: Path
-    stage: Callable[[str], Stage]
+    stage: Callable[[Mouse, str], Stage]
     plan: Callable[[Mouse, Stage, Path, UUID, Sequence[SessionFacts]], SessionPlan]
     run: Callable[[SessionPlan], str | None]
     check: Callable[[], Iterator[Finding]]

@@ -83,7 +83,7 @@ def start(
     now = standing(lab, mouse, curriculum=curriculum(mouse), archive=archive)
     record_decision(lab, name, now.decision, day=asked.day)
     crashed = _crashed_today(lab, name, asked.day) if asked.go_on else None
-    stage = rig.stage(now.decision.stage if crashed is None else crashed.stage)
+    stage = rig.stage(mouse, now.decision.stage if crashed is None else crashed.stage)
     operator.show_name(name)
     operator.tell(coming(now, stage, crashed))
     limits = limits_of(mouse)

@@ -70,14 +70,14 @@ class MouseLine:
 
 
 def lines(
-    today: Today, *, curriculum: Callable[[Mouse], Curriculum], is_passive: Callable[[str], bool]
+    today: Today, *, curriculum: Callable[[Mouse], Curriculum], is_passive: Callable[[Mouse, str], bool]
 ) -> list[MouseLine]:
     """Return a line a mouse, by name.
 
     Parameters
     ----------
     is_passive
-        Whether the spout is away in a stage, so that its water comes first.
+        Whether the spout is away in a mouse's stage, so that its water comes first.
     """
     return [_line(row, day=today.day, curriculum=curriculum, is_passive=is_passive) for row in today.mice]
 
@@ -106,7 +106,7 @@ def _figures(row: MouseLine) -> tuple[str, ...]:
 
 
 def _line(
-    row: MouseToday, *, day: str, curriculum: Callable[[Mouse], Curriculum], is_passive: Callable[[str], bool]
+    row: MouseToday, *, day: str, curriculum: Callable[[Mouse], Curriculum], is_passive: Callable[[Mouse, str], bool]
 ) -> MouseLine:
     mouse, limits = row.mouse, limits_of(row.mouse)
     had_ml = sum(each.volume_ml for each in row.water)
@@ -127,7 +127,7 @@ def _line(
     elif calls is Calls.STOP and light:
         give = f"give it {rest_ml:.2f} mL of water, and " if rest_ml else ""
         why = f"below its floor: no session; {give}look after it; {why}"
-    elif rest_ml and is_passive(stage):
+    elif rest_ml and is_passive(mouse, stage):
         why = f"passive: {rest_ml:.2f} mL of water first; {why}"
     return MouseLine(
         mouse=mouse.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from rig.cli import app
+from rig.config.files import shipped
 from rig.laboratory import Shell
 from rig.operators import AtTerminal
 from rig.training.large import large
@@ -274,6 +276,29 @@ def test_a_day_through_the_command_line(tmp_path: Path) -> None:
     edited = rig("curriculum", "explain", "M1")
     assert edited.exit_code == 1
     assert "M1 keeps its stage" in edited.stderr
+
+
+def test_a_mouse_runs_the_stages_of_its_own_curriculum_from_wherever_it_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    (own / "stages").mkdir(parents=True)
+    for path in shipped("stages").values():
+        text = path.read_text(encoding="utf-8")
+        (own / "stages" / path.name).write_text(
+            re.sub(r"^task_duration_min: .*$", "task_duration_min: 2", text, flags=re.MULTILINE), encoding="utf-8"
+        )
+    (own / "ours.yaml").write_bytes(shipped("curricula")["visual_behavior"].read_bytes())
+    add("M1", "--curriculum", "own/ours.yaml")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    said("start", "M1", "--fast", "--seed", "1", "--day", DAY, "--no-nwb", "--weight-g", "21.4")
+
+    assert "Session 2026-03-02: TRAINING_0_gratings_autorewards_15min, peak d′ none, 2 of 2 min" in said(
+        "mouse", "show", "M1"
+    )
 
 
 def test_the_readme_shows_the_help_that_there_is() -> None:

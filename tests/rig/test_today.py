@@ -29,7 +29,7 @@ def there(tmp_path: Path) -> Iterator[Laboratory]:
 
 def line(there: Laboratory, *, passive: bool = False) -> MouseLine:
     """The line of the only mouse."""
-    (only,) = lines(there.lab.today(there.day), curriculum=curriculum_of, is_passive=lambda _stage: passive)
+    (only,) = lines(there.lab.today(there.day), curriculum=curriculum_of, is_passive=lambda _mouse, _stage: passive)
     return only
 
 
@@ -77,7 +77,7 @@ def test_a_mouse_on_a_rig_runs_until_its_lease_is_dead(there: Laboratory) -> Non
     (row,) = held.mice
     assert row.lease is not None
     dead = msgspec.structs.replace(row, lease=msgspec.structs.replace(row.lease, now_s=row.lease.expires_s))
-    of = {"curriculum": curriculum_of, "is_passive": lambda _stage: False}
+    of = {"curriculum": curriculum_of, "is_passive": lambda _mouse, _stage: False}
 
     (runs,) = lines(held, **of)
     (waits,) = lines(msgspec.structs.replace(held, mice=(dead,)), **of)
@@ -93,7 +93,7 @@ def test_a_session_without_its_decision_stops_the_mouse(there: Laboratory) -> No
     undecided = msgspec.structs.replace(row, decision=None)
     today = msgspec.structs.replace(there.lab.today(there.day), mice=(undecided,))
 
-    (found,) = lines(today, curriculum=curriculum_of, is_passive=lambda _stage: False)
+    (found,) = lines(today, curriculum=curriculum_of, is_passive=lambda _mouse, _stage: False)
 
     assert (found.calls, found.stage) == (Calls.STOP, "not decided")
 
@@ -102,7 +102,7 @@ def test_the_page_fits_its_terminal_and_says_when_the_laboratory_is_away(there: 
     for name in ("M2", "M3-with-a-long-name"):
         there.lab.record(msgspec.structs.replace(MOUSE, name=name))
     today = msgspec.structs.replace(there.lab.today(there.day), away="the server does not answer")
-    rows = lines(today, curriculum=curriculum_of, is_passive=lambda _stage: False)
+    rows = lines(today, curriculum=curriculum_of, is_passive=lambda _mouse, _stage: False)
 
     for width in (80, 120):
         shown = io.StringIO()
