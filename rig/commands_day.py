@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID, uuid4
@@ -55,7 +56,9 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
             if not found.mice:
                 out.print("No mice yet: rig mouse add.", markup=False)
                 return
-            rows = lines(found, curriculum=curriculum_of, is_passive=lambda mouse, stage: _is_passive(shell, mouse, stage))
+            rows = lines(
+                found, curriculum=curriculum_of, is_passive=lambda mouse, stage: _is_passive(shell, mouse, stage)
+            )
             out.print(page(found, rows), soft_wrap=False)
 
     @app.command("start")

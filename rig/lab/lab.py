@@ -307,29 +307,47 @@ class Lab:
         finally:
             lease.release()
 
-    def start_away(self, mouse: str, *, rig: str, session_id: str, day: str, why: str) -> Start:
+    def start_away(
+        self,
+        mouse: str,
+        *,
+        rig: str,
+        session_id: str,
+        day: str,
+        why: str,
+        part_of: str | None = None,
+        second: Override | None = None,
+    ) -> Start:
         """Record a start without a lease, because the laboratory is away and the operator knows where the mouse is.
 
         Parameters
         ----------
         session_id
             One for which no lease was asked: the laboratory may have granted that, and its answer have been lost.
+        part_of, second
+            As ``part_of`` and ``override`` of ``lease``; the override is then of this session.
 
         Raises
         ------
-        SecondSession
-            The mouse had a session that day, as far as this rig knows.
+        SecondSession, StartRefused
+            The mouse had a session that day, as far as this rig knows; or a part of one that did not crash.
         LabError
             The laboratory is there: take a lease; no reason.
         """
         try:
             self.leases()
         except LaboratoryAway:
-            start = self._complete(Start(mouse=mouse, day=day, rig=rig, session_id=session_id, leased=False))
+            start = self._complete(
+                Start(mouse=mouse, day=day, rig=rig, session_id=session_id, part_of=part_of, leased=False)
+            )
+            allowed = None
+            if second is not None:
+                allowed = self._complete(msgspec.structs.replace(second, session_id=session_id))
             override = Override(mouse=mouse, day=day, kind=OverrideKind.NO_LEASE, session_id=session_id, why=why)
             with self._here.writing() as connection:
-                refuse_second(self._here, connection, start, override=None)
-                self._here.insert_into(connection, Override, [self._complete(override)])
+                refuse_second(self._here, connection, start, override=allowed)
+                overrides = [self._complete(override), *([] if allowed is None else [allowed])]
+                self._here.insert_into(connection, Override, overrides)
                 self._here.insert_into(connection, Start, [start])
             return start
         raise LabError(f"{self._there.name} answers: {mouse} is started with a lease")
