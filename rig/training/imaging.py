@@ -15,6 +15,7 @@ from hardware.events import ClockFitted, ControllerFailed, Finding, MicroscopePh
 from hardware.events import Verdict as Found
 from rig.lab.rows import Aspect, Container, Judge, Judgement, Plane, Session, Verdict
 from rig.log.reader import SessionLog
+from rig.records.alignment import alignment_of
 from stages.events import DeviceFault, EndReason, RewardFailed
 
 if TYPE_CHECKING:
@@ -105,6 +106,11 @@ def judged_by_rig(
         verdict(Aspect.SOFTWARE, Judgement.FAIL if software else Judgement.PASS, "; ".join(software) or "ended whole"),
         verdict(Aspect.ALIGNMENT, good, figure),
     ]
+
+
+def found_on_streams(log: SessionLog) -> list[Finding]:
+    """Return what the log's own lines say of each stream's alignment, as the session's summary has it."""
+    return [stream.finding() for stream in alignment_of(log).streams]
 
 
 def add_container(lab: Lab, container: Container) -> Container:
