@@ -17,7 +17,6 @@ from hardware.simulated.mice import MouseKind
 from rig.config.files import load_rig
 from rig.config.load import ConfigError, Problem
 from rig.curriculum.words import explain_words
-from rig.lab.errors import LaboratoryAway
 from rig.lab.rows import Mouse
 from rig.laboratory import SESSIONS, LabUrl, OnDay, Sessions, Shell, Who, curriculum_of, day_or_today, now, stage_of
 from rig.log.reader import read_session
@@ -37,7 +36,7 @@ from stages.history import SessionFacts
 from stages.parameters import Stage, StageParameters
 
 if TYPE_CHECKING:
-    from rig.lab.lab import Lab
+    pass
 
 MORNING = "T10:00:00"
 """When a session on a simulated day is said to begin."""
@@ -51,14 +50,11 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
     def today_(day: OnDay = None, lab: LabUrl = None) -> None:
         """Show every mouse: what it does today and why, its last d′, weight, water, and who has it."""
         with shell.sentences(), shell.lab(lab) as laboratory:
-            _reconcile(shell, laboratory)
             found = laboratory.today(day_or_today(day))
             if not found.mice:
                 out.print("No mice yet: rig mouse add.", markup=False)
                 return
-            rows = lines(
-                found, curriculum=curriculum_of, is_passive=lambda mouse, stage: _is_passive(shell, mouse, stage)
-            )
+            rows = lines(found, curriculum=curriculum_of, is_passive=partial(_is_passive, shell))
             out.print(page(found, rows), soft_wrap=False)
 
     @app.command("start")
@@ -164,7 +160,6 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                 return problem
 
             with shell.lab(lab, who=who) as laboratory:
-                _reconcile(shell, laboratory)
                 ended = start(
                     mouse,
                     lab=laboratory,
@@ -197,7 +192,6 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                     curriculum=curriculum_of,
                     archive=shell.archive(data_dir),
                 )
-                _reconcile(shell, laboratory)
             if ended.problem is not None or ended.undecided is not None:
                 raise typer.Exit(1)
 
@@ -216,22 +210,12 @@ def add_explain(group: typer.Typer, shell: Shell) -> None:
         Made anew from the logs as far as this computer reaches them, and held against the laboratory's rows.
         """
         with shell.sentences(), shell.lab(lab) as laboratory:
-            _reconcile(shell, laboratory)
             found = laboratory.mouse(mouse)
             curriculum = curriculum_of(found)
             now_ = standing(laboratory, found, curriculum=curriculum, archive=shell.archive(sessions))
             words = explain_words(curriculum, now_.history, placements(laboratory, mouse))
             seen = seen_words(now_, stage_of(found, now_.decision.stage, library=shell.library()))
             shell.out.print(f"{words}\n{seen}\n{sentence_of(now_.recomputed.words())}", markup=False)
-
-
-def _reconcile(shell: Shell, lab: Lab) -> None:
-    """Exchange rows with the laboratory; say so where it is away."""
-    try:
-        for words in lab.reconcile().refused:
-            shell.err.print(f"▲ {words}", markup=False)
-    except LaboratoryAway as error:
-        shell.err.print(f"▲ {error}. What is recorded is kept here, and goes there later.", markup=False)
 
 
 def _is_passive(shell: Shell, mouse: Mouse, stage: str) -> bool:

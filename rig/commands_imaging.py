@@ -131,7 +131,7 @@ def lab_commands(shell: Shell) -> typer.Typer:
     @lab_.command("reconcile")
     def reconcile(lab: LabUrl = None) -> None:
         """Insert into the laboratory's database and this rig's own file what each lacks of the other."""
-        with shell.sentences(), shell.lab(lab) as laboratory:
+        with shell.sentences(), shell.lab(lab, reconciles=False) as laboratory:
             made = laboratory.reconcile()
             shell.out.print(f"{made.sent} rows sent, {made.received} received.", markup=False)
             for words in made.refused:
@@ -142,7 +142,7 @@ def lab_commands(shell: Shell) -> typer.Typer:
     @lab_.command("status")
     def status(lab: LabUrl = None) -> None:
         """Say whether the laboratory can be reached, bring its tables up to date, and who has which mouse."""
-        with shell.sentences(), shell.lab(lab) as laboratory:
+        with shell.sentences(), shell.lab(lab, reconciles=False) as laboratory:
             held = laboratory.leases()
             shell.out.print(f"{len(laboratory.mice())} mice on record here; the laboratory answers.", markup=False)
             for row in held:

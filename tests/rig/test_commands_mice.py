@@ -20,6 +20,7 @@ from rig.laboratory import Shell
 from rig.operators import AtTerminal
 from rig.training.large import large
 from rig.training.table import COLUMNS
+from tests.postgres import Cluster
 from tests.rig.laboratory import MOUSE
 from tests.rig.pages import README, in_readme, pages, printed
 
@@ -299,6 +300,30 @@ def test_a_mouse_runs_the_stages_of_its_own_curriculum_from_wherever_it_is_start
     assert "Session 2026-03-02: TRAINING_0_gratings_autorewards_15min, peak d′ none, 2 of 2 min" in said(
         "mouse", "show", "M1"
     )
+
+
+def test_what_is_recorded_at_one_computer_is_known_at_every_other(
+    server: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RIG_LAB", server.laboratory())
+
+    def at(computer: str) -> None:
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / computer))
+
+    at("office")
+    add()
+    at("vivarium")
+    said("mouse", "water", "M1", "0.6", "--day", DAY)
+    said("mouse", "place", "M1", "OPHYS_1_images_A", "--why", "was trained elsewhere")
+    said("mouse", "weigh", "M1", "21.5", "--day", DAY)
+    assert rig("mouse", "weigh", "M1", "18", "--day", "2026-03-03").exit_code == 1
+    at("office")
+    told = said("mouse", "show", "M1")
+
+    assert f"Water {DAY}: 0.60 mL" in told
+    assert f"Weight {DAY}: 21.5 g" in told
+    assert "OPHYS_1_images_A" in said("mouse", "list")
+    assert said("lab", "reconcile") == "0 rows sent, 0 received.\n"
 
 
 def test_the_readme_shows_the_help_that_there_is() -> None:
