@@ -167,6 +167,7 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                         who=who or shell.user(),
                         day=today,
                         weight_g=weight_g,
+                        water_ml=water_ml,
                         override_why=why if override else None,
                         go_on=go_on,
                     ),

@@ -237,7 +237,7 @@ class Lab:
         held, away = self._held()
         weights, water, decisions = self.rows(Weight), self.rows(Water, day=day), self.rows(Decided)
         sessions = sorted(self.rows(Session), key=_log_began)
-        last_weight = {row.mouse: row for row in weights if row.day <= day}
+        last_weight = {row.mouse: row for row in sorted(weights, key=_day) if row.day <= day}
         last_decision = {row.mouse: row for row in decisions}
         last_session = {row.mouse: row for row in sessions if row.day < day}
         return Today(
@@ -352,6 +352,18 @@ class Lab:
             return start
         raise LabError(f"{self._there.name} answers: {mouse} is started with a lease")
 
+    def refuse_second(self, mouse: str, *, day: str) -> None:
+        """Refuse a mouse that had a session on a day, as far as this rig knows; ``lease`` asks the laboratory.
+
+        Raises
+        ------
+        SecondSession
+            It had one.
+        """
+        another = Start(mouse=mouse, day=day, rig=self._host, session_id=str(uuid4()))
+        with self._here.reading() as connection:
+            refuse_second(self._here, connection, another, override=None)
+
     def leases(self) -> list[LeaseRow]:
         """Return who has which mouse, those included whose heart stands still.
 
@@ -409,6 +421,10 @@ class Lab:
             return msgspec.json.decode(written, type=type(fact))
         except (msgspec.ValidationError, TypeError, UnicodeError) as error:
             raise LabError(f"this can't be recorded in {fact.table}: {error}") from error
+
+
+def _day(row: Weight) -> str:
+    return row.day
 
 
 def _log_began(row: Session) -> datetime:

@@ -84,12 +84,20 @@ def start(
     record_decision(lab, name, now.decision, day=asked.day)
     crashed = _crashed_today(lab, name, asked.day) if asked.go_on else None
     stage = rig.stage(mouse, now.decision.stage if crashed is None else crashed.stage)
+    passive = not isinstance(stage, StageParameters) or stage.passive
+    if crashed is None and asked.override_why is None:
+        lab.refuse_second(name, day=asked.day)  # before anybody handles the mouse; the lease has the last word
+    if asked.water_ml is not None and not passive:
+        raise StartRefused(
+            f"{name} earns its water today, at {stage.stage}: what it was given by hand is recorded with rig mouse "
+            f"water {name} {asked.water_ml:g}; then start without --water-ml"
+        )
     operator.show_name(name)
     operator.tell(coming(now, stage, crashed))
     limits = limits_of(mouse)
     weight_g = _weighed(lab, now, asked=asked, operator=operator, limits=limits)
     refuse_below_floor(name, weight_g, limits, drunk_ml=drunk_ml(lab, name, asked.day))
-    if not isinstance(stage, StageParameters) or stage.passive:
+    if passive:
         _water_first(lab, mouse, asked=asked, operator=operator, limits=limits)
     _refuse_unfit(rig, operator)
     day = Day(mouse=mouse, before=now.decision)
@@ -142,6 +150,8 @@ def _weighed(lab: Lab, now: Standing, *, asked: Asked, operator: Operator, limit
 def _water_first(lab: Lab, mouse: Mouse, *, asked: Asked, operator: Operator, limits: Limits) -> None:
     """Have a mouse's water given and recorded before a passive session."""
     rest_ml = owed_ml(limits, drunk_ml=drunk_ml(lab, mouse.name, asked.day))
+    if not rest_ml and asked.water_ml is not None:
+        operator.tell(f"{mouse.name} had its water before, by the record: the {asked.water_ml:g} mL are not added.")
     if rest_ml:
         operator.tell(f"{mouse.name} watches passively today: its water comes before the session, {rest_ml:.2f} mL.")
         given_ml = operator.given_ml(mouse.name, at_least_ml=rest_ml)

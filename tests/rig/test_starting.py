@@ -254,6 +254,43 @@ def test_a_weight_off_the_trend_goes_on_record_once_the_name_is_typed(there: Lab
     assert "14% above" in override.why
 
 
+def test_a_mouse_that_was_long_away_is_on_record_as_that_and_not_as_a_wrong_weight(there: Laboratory) -> None:
+    there.start()
+
+    later(there, days=20).start(operator=Scripted(types="M1"))
+
+    (override,) = there.lab.overrides("M1")
+    assert (override.kind, override.why) == (OverrideKind.MISFIT, "M1 had no session for 20 days")
+
+
+def test_a_second_session_is_refused_before_the_mouse_is_handled_or_given_water(there: Laboratory) -> None:
+    there.start()
+    place(there, PASSIVE)
+    operator = Scripted(gives_ml=1.0)
+
+    with pytest.raises(SecondSession, match="needs an override with a reason"):
+        there.start(operator=operator)
+
+    assert operator.asked == []
+    assert [row.kind for row in there.lab.rows(Water, mouse="M1")] == [WaterKind.SESSION]
+
+
+def test_water_that_is_said_to_be_given_is_never_dropped_nor_counted_twice(there: Laboratory) -> None:
+    with pytest.raises(StartRefused, match=rf"M1 earns its water today, at {T0}: .* rig mouse water M1 1; then start"):
+        there.start(water_ml=1.0)
+    place(there, PASSIVE)
+    there.breaks = lambda _plan: "card: gone; plug it in"
+    with pytest.raises(StartRefused, match="card: gone"):
+        there.start(operator=Scripted(gives_ml=1.0), water_ml=1.0)
+    there.breaks = None
+    again = Scripted(gives_ml=1.0)
+
+    there.start(operator=again, water_ml=1.0)
+
+    assert "M1 had its water before, by the record: the 1 mL are not added." in again.heard
+    assert [row.volume_ml for row in there.lab.rows(Water, mouse="M1")] == [1.0]
+
+
 def test_a_mouse_that_was_weighed_again_is_judged_by_the_later_weight(there: Laboratory) -> None:
     there.lab.record(Weight(mouse="M1", day="2026-01-04", weight_g=20.5))
     there.lab.record(Weight(mouse="M1", day=there.day, weight_g=20.4))
