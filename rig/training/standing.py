@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,9 +204,14 @@ def _earlier_parts(lab: Lab, log: SessionLog, *, archive: Archive) -> list[Sessi
     if first is None:
         return []
     where = find_in(archive.folders)
+    began = datetime.fromisoformat(log.started.started_at)
+
+    def before(row: Session) -> bool:
+        return datetime.fromisoformat(row.log_started_at) < began
+
     earlier = []
     for row in lab.session_rows(log.started.mouse):
-        if row.session_id == first and row.log_id != this and row.log_started_at < log.started.started_at:
+        if row.session_id == first and row.log_id != this and before(row):
             if (folder := where.get(row.folder)) is None:
                 raise ProjectionError(
                     f"{log.folder}: goes on with a session whose first part, {row.folder}, can't be reached; bring "

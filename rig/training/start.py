@@ -34,11 +34,11 @@ from rig.training.standing import (
 )
 from rig.training.welfare import (
     Limits,
-    in_percent,
     owed_ml,
     refuse_below_floor,
     refuse_dry_before_passive,
     refuse_no_drink,
+    weight_words,
 )
 from rig.training.wording import coming, goodbye
 from stages.curriculum import Curriculum
@@ -133,7 +133,7 @@ def _weighed(lab: Lab, now: Standing, *, asked: Asked, operator: Operator, limit
     mouse = now.mouse
     today = lab.rows(Weight, mouse=mouse.name, day=asked.day)
     if today and asked.weight_g in (None, today[-1].weight_g):
-        operator.tell(f"Weighed today: {today[-1].weight_g:.1f} g, {in_percent(today[-1].weight_g, limits)}.")
+        operator.tell(f"Weighed today: {weight_words(today[-1].weight_g, limits)}.")
         return today[-1].weight_g
     row = weigh(
         lab,
@@ -143,7 +143,7 @@ def _weighed(lab: Lab, now: Standing, *, asked: Asked, operator: Operator, limit
         last_session_day=now.history[-1].day if now.history else None,
         sure=lambda found: operator.is_this(mouse.name, found),
     )
-    operator.tell(f"{row.weight_g:.1f} g, {in_percent(row.weight_g, limits)}.")
+    operator.tell(f"{weight_words(row.weight_g, limits)}.")
     return row.weight_g
 
 

@@ -123,6 +123,7 @@ def test_a_name_is_given_once_and_limits_are_changed_with_a_reason() -> None:
     add()
     again = rig("mouse", "add", "m1", "--baseline-g", "30")
     assert again.exit_code == 1
+    assert "there is a mouse M1 already, and capitals make no other" in again.stderr
 
     told = said("mouse", "change", "M1", "--floor-g", "19", "--why", "the veterinarian agreed")
     assert "floor 19.0 g" in told
@@ -238,6 +239,20 @@ def test_what_was_recorded_by_mistake_is_taken_back_with_a_reason() -> None:
     told = said("mouse", "show", "M1")
     assert f"Water {DAY}: 0.40 mL" in told
     assert "Weight" not in told
+
+
+def test_a_mouse_whose_curriculum_is_gone_stops_and_the_others_are_shown(tmp_path: Path) -> None:
+    own = tmp_path / "ours.yaml"
+    own.write_bytes(shipped("curricula")["visual_behavior"].read_bytes())
+    add("M1", "--curriculum", str(own))
+    add("M2")
+    own.unlink()
+
+    told = said("today")
+
+    assert "STOP" in told
+    assert "ours.yaml" in told.replace("\n", "")
+    assert "GO" in told
 
 
 def test_a_day_through_the_command_line(tmp_path: Path) -> None:
