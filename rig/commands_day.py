@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID, uuid4
@@ -16,7 +17,6 @@ from hardware.simulated.mice import MouseKind
 from rig.config.files import load_rig
 from rig.config.load import ConfigError, Problem
 from rig.curriculum.words import explain_words
-from rig.lab.errors import LaboratoryAway
 from rig.lab.rows import Mouse
 from rig.laboratory import SESSIONS, LabUrl, OnDay, Sessions, Shell, Who, curriculum_of, day_or_today, now, stage_of
 from rig.log.reader import read_session
@@ -36,7 +36,7 @@ from stages.history import SessionFacts
 from stages.parameters import Stage, StageParameters
 
 if TYPE_CHECKING:
-    from rig.lab.lab import Lab
+    pass
 
 MORNING = "T10:00:00"
 """When a session on a simulated day is said to begin."""
@@ -50,12 +50,11 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
     def today_(day: OnDay = None, lab: LabUrl = None) -> None:
         """Show every mouse: what it does today and why, its last d′, weight, water, and who has it."""
         with shell.sentences(), shell.lab(lab) as laboratory:
-            _reconcile(shell, laboratory)
             found = laboratory.today(day_or_today(day))
             if not found.mice:
                 out.print("No mice yet: rig mouse add.", markup=False)
                 return
-            rows = lines(found, curriculum=curriculum_of, is_passive=lambda of, stage: _is_passive(shell, of, stage))
+            rows = lines(found, curriculum=curriculum_of, is_passive=partial(_is_passive, shell))
             out.print(page(found, rows), soft_wrap=False)
 
     @app.command("start")
@@ -123,7 +122,7 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
             today = day_or_today(day)
             data_dir = out_dir or Path(config.data_dir)
 
-            def shown_stage(of: Mouse, name: str) -> Stage:
+            def stage_on_rig(of: Mouse, name: str) -> Stage:
                 stage = with_minutes(stage_of(of, name, library=shell.library()), minutes)
                 refuse_misfits(stage, config)
                 return stage
@@ -161,7 +160,6 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                 return problem
 
             with shell.lab(lab, who=who) as laboratory:
-                _reconcile(shell, laboratory)
                 ended = start(
                     mouse,
                     lab=laboratory,
@@ -169,6 +167,7 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                         who=who or shell.user(),
                         day=today,
                         weight_g=weight_g,
+                        water_ml=water_ml,
                         override_why=why if override else None,
                         go_on=go_on,
                     ),
@@ -183,7 +182,7 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                         name=config.rig,
                         simulated=config.simulated,
                         data_dir=data_dir,
-                        stage=shown_stage,
+                        stage=stage_on_rig,
                         plan=plan,
                         run=run,
                         check=lambda: check_rig(config, loopback=False),
@@ -194,7 +193,6 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                     curriculum=curriculum_of,
                     archive=shell.archive(data_dir),
                 )
-                _reconcile(shell, laboratory)
             if ended.problem is not None or ended.undecided is not None:
                 raise typer.Exit(1)
 
@@ -213,7 +211,6 @@ def add_explain(group: typer.Typer, shell: Shell) -> None:
         Made anew from the logs as far as this computer reaches them, and held against the laboratory's rows.
         """
         with shell.sentences(), shell.lab(lab) as laboratory:
-            _reconcile(shell, laboratory)
             found = laboratory.mouse(mouse)
             curriculum = curriculum_of(found)
             now_ = standing(laboratory, found, curriculum=curriculum, archive=shell.archive(sessions))
@@ -222,20 +219,11 @@ def add_explain(group: typer.Typer, shell: Shell) -> None:
             shell.out.print(f"{words}\n{seen}\n{sentence_of(now_.recomputed.words())}", markup=False)
 
 
-def _reconcile(shell: Shell, lab: Lab) -> None:
-    """Exchange rows with the laboratory; say so where it is away."""
-    try:
-        for words in lab.reconcile().refused:
-            shell.err.print(f"▲ {words}", markup=False)
-    except LaboratoryAway as error:
-        shell.err.print(f"▲ {error}. What is recorded is kept here, and goes there later.", markup=False)
-
-
 def _is_passive(shell: Shell, mouse: Mouse, stage: str) -> bool:
     try:
         parameters = stage_of(mouse, stage, library=shell.library())
     except ConfigError:
-        return False  # a decision that is not made, or a stage that can't be used: rig start says so
+        return False  # a decision that is not made, or a file that rig start will refuse
     return not isinstance(parameters, StageParameters) or parameters.passive
 
 

@@ -12,7 +12,16 @@ from rig.lab.rows import Aspect, Container, Judgement, Session
 from rig.laboratory import SESSIONS, LabUrl, Sessions, Shell, Who
 from rig.log.reader import read_session
 from rig.records.whole import in_the_way, write_whole
-from rig.training.imaging import ImagingError, add_container, judge, judged_by_rig, named, quality, set_planes
+from rig.training.imaging import (
+    ImagingError,
+    add_container,
+    found_on_streams,
+    judge,
+    judged_by_rig,
+    named,
+    quality,
+    set_planes,
+)
 from rig.training.table import as_csv, session_table
 from rig.training.unrecorded import find_in
 
@@ -97,7 +106,8 @@ def imaging_commands(shell: Shell) -> typer.Typer:
             folder = find_in([sessions]).get(row.folder)
             if folder is None:
                 raise ImagingError(f"{row.folder} is not under {sessions}; say where with --sessions")
-            for verdict in judged_by_rig(read_session(folder), session_id=row.session_id):
+            log = read_session(folder)
+            for verdict in judged_by_rig(log, session_id=row.session_id, alignment=found_on_streams(log)):
                 laboratory.record(verdict)
             _tell(shell, laboratory, row)
 
@@ -121,7 +131,7 @@ def lab_commands(shell: Shell) -> typer.Typer:
     @lab_.command("reconcile")
     def reconcile(lab: LabUrl = None) -> None:
         """Insert into the laboratory's database and this rig's own file what each lacks of the other."""
-        with shell.sentences(), shell.lab(lab) as laboratory:
+        with shell.sentences(), shell.lab(lab, reconciles=False) as laboratory:
             made = laboratory.reconcile()
             shell.out.print(f"{made.sent} rows sent, {made.received} received.", markup=False)
             for words in made.refused:
@@ -132,7 +142,7 @@ def lab_commands(shell: Shell) -> typer.Typer:
     @lab_.command("status")
     def status(lab: LabUrl = None) -> None:
         """Say whether the laboratory can be reached, bring its tables up to date, and who has which mouse."""
-        with shell.sentences(), shell.lab(lab) as laboratory:
+        with shell.sentences(), shell.lab(lab, reconciles=False) as laboratory:
             held = laboratory.leases()
             shell.out.print(f"{len(laboratory.mice())} mice on record here; the laboratory answers.", markup=False)
             for row in held:

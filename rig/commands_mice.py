@@ -21,7 +21,7 @@ from rig.training.placing import Withdrawn, withdraw
 from rig.training.placing import place as place_at
 from rig.training.scales import drunk_ml, limits_of, weigh
 from rig.training.standing import NoDecision, record_decision, standing
-from rig.training.welfare import in_percent, owed_ml, refuse_no_drink
+from rig.training.welfare import owed_ml, refuse_no_drink, weight_words
 from stages.curriculum import Cohort
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def mouse_commands(shell: Shell) -> typer.Typer:
         """
         with shell.sentences(), shell.lab(lab, who=who) as laboratory:
             check_name(name, option="rig mouse add")
+            _refuse_taken(laboratory, name)
             sets = _cohort(images)
             row = Mouse(
                 name=name,
@@ -169,7 +170,7 @@ def mouse_commands(shell: Shell) -> typer.Typer:
             )
             limits = limits_of(mouse_)
             floor = f"; BELOW ITS FLOOR of {limits.floor_g:.1f} g, no session" if weight_g < limits.floor_g else ""
-            out.print(f"{name}: {row.weight_g:.1f} g, {in_percent(row.weight_g, limits)}{floor}.", markup=False)
+            out.print(f"{name}: {weight_words(row.weight_g, limits)}{floor}.", markup=False)
 
     @mouse.command("water")
     def water(
@@ -253,6 +254,13 @@ def mouse_commands(shell: Shell) -> typer.Typer:
             out.print(f"{name}: noted.", markup=False)
 
     return mouse
+
+
+def _refuse_taken(lab: Lab, name: str) -> None:
+    for there in lab.mice():
+        if there.name.casefold() == name.casefold():
+            what = f"there is a mouse {there.name} already, and capitals make no other: rig mouse show {there.name}"
+            raise ConfigError([Problem("rig mouse add", 0, "", what)])
 
 
 def _cohort(images: str) -> Cohort:

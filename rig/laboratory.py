@@ -15,6 +15,7 @@ from rich.console import Console
 
 from rig.config.load import ConfigError, Problem
 from rig.curriculum.files import open_curriculum
+from rig.lab.errors import LaboratoryAway
 from rig.lab.rows import Mouse
 from rig.session.assemble import code_version
 from rig.training.memory import InProcess, Memory, OnDisk
@@ -69,8 +70,12 @@ class Shell:
     asks: Callable[[], bool]
 
     @contextmanager
-    def lab(self, url: str | None, *, who: str | None = None) -> Iterator[Lab]:
-        """Open the laboratory: the one that was named, or the file of this user's."""
+    def lab(self, url: str | None, *, who: str | None = None, reconciles: bool = True) -> Iterator[Lab]:
+        """Open the laboratory: the one that was named, or the file of this user's.
+
+        Rows are exchanged with it before anything is read and after all was recorded, so that a mouse's water and its
+        stage are the same for everyone in the building; where it is away, that is said and the rig's own file is read.
+        """
         from rig.lab.lab import open_lab  # noqa: PLC0415 - half a second that no command to a session must wait for
 
         url = url or f"sqlite:///{self.data() / 'laboratory.sqlite'}"
@@ -78,7 +83,25 @@ class Shell:
         replica = self.data() / f"laboratory-{hashlib.sha256(url.encode()).hexdigest()[:8]}.sqlite"
         lab = open_lab(url, replica=replica, who=who or self.user(), host=self.host(), now=now)
         with closing(lab):
-            yield lab
+            if not reconciles:
+                yield lab
+                return
+            told = self._exchange(lab, told=set())
+            try:
+                yield lab
+            finally:  # what was recorded before a refusal, too
+                self._exchange(lab, told=told)
+
+    def _exchange(self, lab: Lab, *, told: set[str]) -> set[str]:
+        """Exchange rows with the laboratory; say what went wrong, once, and return what was said."""
+        try:
+            wrong = list(lab.reconcile().refused)
+        except LaboratoryAway as error:
+            wrong = [f"{error}. What is recorded is kept here, and goes there later."]
+        for words in wrong:
+            if words not in told:
+                self.err.print(f"▲ {words}", markup=False)
+        return told | set(wrong)
 
     def archive(self, *folders: Path) -> Archive:
         """Return where logs are, and what they came to before."""
@@ -109,5 +132,5 @@ def curriculum_of(mouse: Mouse) -> Curriculum:
 
 
 def stage_of(mouse: Mouse, name: str, *, library: Path) -> Stage:
-    """Return a stage as the mouse's own curriculum has it; ``ConfigError`` if it can't be used."""
+    """Return a stage as the mouse's own curriculum has it, which may not be as it ships; ``ConfigError`` if unfit."""
     return open_curriculum(mouse.curriculum).stage(name, library=library)

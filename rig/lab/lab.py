@@ -237,7 +237,7 @@ class Lab:
         held, away = self._held()
         weights, water, decisions = self.rows(Weight), self.rows(Water, day=day), self.rows(Decided)
         sessions = sorted(self.rows(Session), key=_log_began)
-        last_weight = {row.mouse: row for row in weights if row.day <= day}
+        last_weight = {row.mouse: row for row in sorted(weights, key=_day) if row.day <= day}
         last_decision = {row.mouse: row for row in decisions}
         last_session = {row.mouse: row for row in sessions if row.day < day}
         return Today(
@@ -307,32 +307,62 @@ class Lab:
         finally:
             lease.release()
 
-    def start_away(self, mouse: str, *, rig: str, session_id: str, day: str, why: str) -> Start:
+    def start_away(
+        self,
+        mouse: str,
+        *,
+        rig: str,
+        session_id: str,
+        day: str,
+        why: str,
+        part_of: str | None = None,
+        second: Override | None = None,
+    ) -> Start:
         """Record a start without a lease, because the laboratory is away and the operator knows where the mouse is.
 
         Parameters
         ----------
         session_id
             One for which no lease was asked: the laboratory may have granted that, and its answer have been lost.
+        part_of, second
+            As ``part_of`` and ``override`` of ``lease``; the override is then of this session.
 
         Raises
         ------
-        SecondSession
-            The mouse had a session that day, as far as this rig knows.
+        SecondSession, StartRefused
+            The mouse had a session that day, as far as this rig knows; or a part of one that did not crash.
         LabError
             The laboratory is there: take a lease; no reason.
         """
         try:
             self.leases()
         except LaboratoryAway:
-            start = self._complete(Start(mouse=mouse, day=day, rig=rig, session_id=session_id, leased=False))
+            start = self._complete(
+                Start(mouse=mouse, day=day, rig=rig, session_id=session_id, part_of=part_of, leased=False)
+            )
+            allowed = None
+            if second is not None:
+                allowed = self._complete(msgspec.structs.replace(second, session_id=session_id))
             override = Override(mouse=mouse, day=day, kind=OverrideKind.NO_LEASE, session_id=session_id, why=why)
             with self._here.writing() as connection:
-                refuse_second(self._here, connection, start, override=None)
-                self._here.insert_into(connection, Override, [self._complete(override)])
+                refuse_second(self._here, connection, start, override=allowed)
+                overrides = [self._complete(override), *([] if allowed is None else [allowed])]
+                self._here.insert_into(connection, Override, overrides)
                 self._here.insert_into(connection, Start, [start])
             return start
         raise LabError(f"{self._there.name} answers: {mouse} is started with a lease")
+
+    def refuse_second(self, mouse: str, *, day: str) -> None:
+        """Refuse a mouse that had a session on a day, as far as this rig knows; ``lease`` asks the laboratory.
+
+        Raises
+        ------
+        SecondSession
+            It had one.
+        """
+        another = Start(mouse=mouse, day=day, rig=self._host, session_id=str(uuid4()))
+        with self._here.reading() as connection:
+            refuse_second(self._here, connection, another, override=None)
 
     def leases(self) -> list[LeaseRow]:
         """Return who has which mouse, those included whose heart stands still.
@@ -391,6 +421,10 @@ class Lab:
             return msgspec.json.decode(written, type=type(fact))
         except (msgspec.ValidationError, TypeError, UnicodeError) as error:
             raise LabError(f"this can't be recorded in {fact.table}: {error}") from error
+
+
+def _day(row: Weight) -> str:
+    return row.day
 
 
 def _log_began(row: Session) -> datetime:

@@ -12,7 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from enum import StrEnum
+from operator import itemgetter
 from statistics import median
+
+
+class Doubtful(StrEnum):
+    """What does not fit the mouse."""
+
+    WEIGHT = "weight"
+    HISTORY = "history"
+
 
 TREND_WEIGHTS = 5
 """The trend is the median of so many weights: one slip among them does not move it."""
@@ -34,7 +44,7 @@ def doubts(
     baseline_g: float,
     weights: Sequence[tuple[str, float]],
     last_session_day: str | None,
-) -> list[str]:
+) -> dict[Doubtful, str]:
     """Return what makes it doubtful that this is the mouse, a sentence each; none if nothing does.
 
     Parameters
@@ -42,22 +52,23 @@ def doubts(
     day
         Today, ``YYYY-MM-DD``.
     weights
-        Day and grams, in order; those of today are left out.
+        Day and grams, those of a day in order; those of today are left out.
     last_session_day
         None if it never had a session.
     """
-    found = []
-    recent = [grams for when, grams in weights if 0 < _days(when, day) <= TREND_DAYS][-TREND_WEIGHTS:]
+    found: dict[Doubtful, str] = {}
+    by_day = sorted(weights, key=itemgetter(0))
+    recent = [grams for when, grams in by_day if 0 < _days(when, day) <= TREND_DAYS][-TREND_WEIGHTS:]
     expected_g, limit = (median(recent), OFF_TREND) if recent else (baseline_g, OFF_BASELINE)
     off = weight_g / expected_g - 1
     if abs(off) > limit:
         of = f"its last {len(recent)} weights" if len(recent) > 1 else "its last weight" if recent else "its baseline"
-        found.append(
+        found[Doubtful.WEIGHT] = (
             f"{weight_g:.1f} g is {abs(off):.0%} {'above' if off > 0 else 'below'} {of}, {expected_g:.1f} g "
             f"(more than {limit:.0%})"
         )
     if last_session_day is not None and (away := _days(last_session_day, day)) > AWAY_DAYS:
-        found.append(f"{mouse} had no session for {away} days")
+        found[Doubtful.HISTORY] = f"{mouse} had no session for {away} days"
     return found
 
 

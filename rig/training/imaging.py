@@ -110,6 +110,11 @@ def judged_by_rig(
     ]
 
 
+def found_on_streams(log: SessionLog) -> list[Finding]:
+    """Return what the log's own lines say of each stream's alignment, as the session's summary has it."""
+    return [stream.finding() for stream in alignment_of(log).streams]
+
+
 def add_container(lab: Lab, container: Container) -> Container:
     """Record a container.
 

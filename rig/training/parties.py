@@ -50,11 +50,14 @@ class Asked:
         Continue today's session that crashed, as its second part.
     weight_g
         A weight that was taken just now, beside one that is on record today; None if there is no such.
+    water_ml
+        Water that the mouse is said to have been given just now; only before a passive session.
     """
 
     who: str
     day: str
     weight_g: float | None = None
+    water_ml: float | None = None
     override_why: str | None = None
     go_on: bool = False
 
@@ -65,6 +68,8 @@ class Rigged:
 
     Parameters
     ----------
+    stage
+        Reads a stage by its name, as the mouse's curriculum has it.
     plan
         Makes a session's plan, given mouse, stage, its folder, its id and the mouse's history.
     run

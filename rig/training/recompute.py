@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
@@ -82,8 +83,12 @@ def recompute(rows: Sequence[Session], *, find: Found, memory: Memory | None = N
 
 def by_session(rows: Iterable[Session]) -> list[list[Session]]:
     """Return the rows of each session, its parts in order, sessions by their beginning."""
-    ordered = sorted(rows, key=lambda row: (row.started_at, row.session_id, row.log_started_at))
+    ordered = sorted(rows, key=lambda row: (_instant(row.started_at), row.session_id, _instant(row.log_started_at)))
     return [list(parts) for _, parts in groupby(ordered, key=lambda row: row.session_id)]
+
+
+def _instant(written: str) -> datetime:
+    return datetime.fromisoformat(written)  # offsets differ: with the clocks' change, between rigs
 
 
 def _differences(parts: Sequence[Session], folders: Sequence[Path], memory: Memory | None) -> list[str]:

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 from rig.lab.errors import StartRefused
 from rig.lab.rows import Mouse, Override, OverrideKind, Water, Weight
-from rig.training.guard import doubts
+from rig.training.guard import Doubtful, doubts
 from rig.training.welfare import Limits, refuse_implausible
 
 if TYPE_CHECKING:
     from rig.lab.lab import Lab
+
+
+KINDS = {Doubtful.WEIGHT: OverrideKind.WRONG_WEIGHT, Doubtful.HISTORY: OverrideKind.MISFIT}
+"""As what a doubt that the mouse's name has settled goes on record."""
 
 
 def limits_of(mouse: Mouse) -> Limits:
@@ -62,10 +66,12 @@ def weigh(
         last_session_day=last_session_day,
     )
     if found:
-        if not sure(found):
+        doubted = list(found.values())
+        if not sure(doubted):
             raise StartRefused(
-                f"{'; '.join(found)}: the name {mouse.name} was not confirmed, so nothing is recorded; look at the "
+                f"{'; '.join(doubted)}: the name {mouse.name} was not confirmed, so nothing is recorded; look at the "
                 f"cage's card and weigh again"
             )
-        lab.record(Override(mouse=mouse.name, day=day, kind=OverrideKind.WRONG_WEIGHT, why="; ".join(found)))
+        for of, words in found.items():
+            lab.record(Override(mouse=mouse.name, day=day, kind=KINDS[of], why=words))
     return lab.record(Weight(mouse=mouse.name, day=day, weight_g=weight_g))

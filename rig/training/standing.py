@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from rig.lab.rows import Decided, Mouse, OverrideKind, Session, Start
 from rig.log.reader import SessionLog, read_session
 from rig.log.schema import LogError
 from rig.records.recover import recover
+from rig.training.imaging import found_on_streams, judged_by_rig
 from rig.training.memory import Memory
 from rig.training.projection import DayOf, ProjectionError, day_of, project, shown_in, water_of
 from rig.training.recompute import Recomputed, by_session, recompute
@@ -43,6 +45,8 @@ class Standing:
     recomputed: Recomputed
     decisions: tuple[Decision, ...]
     """One before its first session, one after each."""
+    placements: tuple[Placement, ...]
+    """What operators decided about its stage, in the order they did."""
     seen: tuple[Shown, ...]
     """What its sessions put before it, in order."""
 
@@ -85,17 +89,18 @@ def standing(lab: Lab, mouse: Mouse, *, curriculum: Curriculum, archive: Archive
     recomputed = recompute(rows, find=find_in(archive.folders).get, memory=archive.memory)
     if recomputed.differences:
         raise NoDecision(f"{mouse.name} keeps its stage: " + "\n".join(recomputed.differences))
+    placed = placements(lab, mouse.name)
     try:
         decisions = climb(
             curriculum,
             recomputed.history,
-            placements=placements(lab, mouse.name),
+            placements=placed,
             recorded=decisions_on_record(lab, mouse.name),
         )
     except HistoryMisfit as error:
         raise NoDecision(f"{mouse.name} keeps its stage: {error}") from error
     seen = tuple(shown_in(parts) for parts in by_session(rows))
-    now = Standing(mouse=mouse, recomputed=recomputed, decisions=tuple(decisions), seen=seen)
+    now = Standing(mouse=mouse, recomputed=recomputed, decisions=tuple(decisions), placements=tuple(placed), seen=seen)
     _refuse_other_decision(lab, now, rows)
     return now
 
@@ -151,7 +156,9 @@ def as_recorded(decision: Decision) -> dict[str, Any]:
 
 
 def record_log(lab: Lab, folder: Path, *, who: str, archive: Archive, day_of_session: DayOf = day_of) -> Session:
-    """Record what a log came to, and the water that was drunk; once, however often this is done.
+    """Record what a log came to: the water that was drunk, the session, what the rig judges of one with imaging.
+
+    Water and session are there once, however often this is done.
 
     A log that breaks off is closed first. Whose part it is stands in the start that was recorded with the lease.
 
@@ -169,11 +176,15 @@ def record_log(lab: Lab, folder: Path, *, who: str, archive: Archive, day_of_ses
         log = _closed(read_session(folder), who=who)
         parts = [*_earlier_parts(lab, log, archive=archive), log]
         first_day = [row.day for row in lab.rows(Start, session_id=parts[0].started.session_id)]
-        row = lab.record(project(parts, day=(first_day or [day_of_session(parts[0].started.started_at)])[0]))
+        row = project(parts, day=(first_day or [day_of_session(parts[0].started.started_at)])[0])
     except (LogError, ProjectionError) as error:
         raise NoDecision(str(error)) from error
     if (water := water_of(row)) is not None:
-        lab.record(water)
+        lab.record(water)  # before the session: once that is known, nobody looks at its log for water again
+    row = lab.record(row)
+    if row.imaging:
+        for verdict in judged_by_rig(log, session_id=row.session_id, alignment=found_on_streams(log)):
+            lab.record(verdict)
     return row
 
 
@@ -215,9 +226,14 @@ def _earlier_parts(lab: Lab, log: SessionLog, *, archive: Archive) -> list[Sessi
     if first is None:
         return []
     where = find_in(archive.folders)
+    began = datetime.fromisoformat(log.started.started_at)
+
+    def before(row: Session) -> bool:
+        return datetime.fromisoformat(row.log_started_at) < began
+
     earlier = []
     for row in lab.session_rows(log.started.mouse):
-        if row.session_id == first and row.log_id != this and row.log_started_at < log.started.started_at:
+        if row.session_id == first and row.log_id != this and before(row):
             if (folder := where.get(row.folder)) is None:
                 raise ProjectionError(
                     f"{log.folder}: goes on with a session whose first part, {row.folder}, can't be reached; bring "

@@ -16,17 +16,17 @@ from uuid import UUID
 
 from hardware.events import Verdict
 from rig.lab.errors import LaboratoryAway, StartRefused
-from rig.lab.rows import Mouse, Override, OverrideKind, Start, Water, WaterKind, Weight
-from rig.log.reader import read_session
+from rig.lab.rows import Mouse, Override, OverrideKind, Session, Start, Water, WaterKind, Weight
 from rig.log.writer import EVENTS
-from rig.session.assemble import folder_name
-from rig.training.imaging import judged_by_rig, quality
+from rig.session.assemble import SessionPlan, folder_name
+from rig.training.imaging import quality
 from rig.training.parties import Asked, Day, Operator, Rigged
 from rig.training.scales import drunk_ml, limits_of, weigh
 from rig.training.standing import (
     Archive,
     NoDecision,
     Standing,
+    placements,
     record_decision,
     record_log,
     standing,
@@ -34,11 +34,11 @@ from rig.training.standing import (
 )
 from rig.training.welfare import (
     Limits,
-    in_percent,
     owed_ml,
     refuse_below_floor,
     refuse_dry_before_passive,
     refuse_no_drink,
+    weight_words,
 )
 from rig.training.wording import coming, goodbye
 from stages.curriculum import Curriculum
@@ -89,12 +89,20 @@ def start(
     record_decision(lab, name, now.decision, day=asked.day)
     crashed = _crashed_today(lab, name, asked.day) if asked.go_on else None
     stage = rig.stage(mouse, now.decision.stage if crashed is None else crashed.stage)
+    passive = not isinstance(stage, StageParameters) or stage.passive
+    if crashed is None and asked.override_why is None:
+        lab.refuse_second(name, day=asked.day)  # before anybody handles the mouse; the lease has the last word
+    if asked.water_ml is not None and not passive:
+        raise StartRefused(
+            f"{name} earns its water today, at {stage.stage}: what it was given by hand is recorded with rig mouse "
+            f"water {name} {asked.water_ml:g}; then start without --water-ml"
+        )
     operator.show_name(name)
     operator.tell(coming(now, stage, crashed))
     limits = limits_of(mouse)
     weight_g = _weighed(lab, now, asked=asked, operator=operator, limits=limits)
     refuse_below_floor(name, weight_g, limits, drunk_ml=drunk_ml(lab, name, asked.day))
-    if not isinstance(stage, StageParameters) or stage.passive:
+    if passive:
         _water_first(lab, mouse, asked=asked, operator=operator, limits=limits)
     _refuse_unfit(rig, operator)
     day = Day(mouse=mouse, before=now.decision)
@@ -146,7 +154,7 @@ def _weighed(lab: Lab, now: Standing, *, asked: Asked, operator: Operator, limit
     mouse = now.mouse
     today = lab.rows(Weight, mouse=mouse.name, day=asked.day)
     if today and asked.weight_g in (None, today[-1].weight_g):
-        operator.tell(f"Weighed today: {today[-1].weight_g:.1f} g, {in_percent(today[-1].weight_g, limits)}.")
+        operator.tell(f"Weighed today: {weight_words(today[-1].weight_g, limits)}.")
         return today[-1].weight_g
     row = weigh(
         lab,
@@ -156,13 +164,15 @@ def _weighed(lab: Lab, now: Standing, *, asked: Asked, operator: Operator, limit
         last_session_day=now.history[-1].day if now.history else None,
         sure=lambda found: operator.is_this(mouse.name, found),
     )
-    operator.tell(f"{row.weight_g:.1f} g, {in_percent(row.weight_g, limits)}.")
+    operator.tell(f"{weight_words(row.weight_g, limits)}.")
     return row.weight_g
 
 
 def _water_first(lab: Lab, mouse: Mouse, *, asked: Asked, operator: Operator, limits: Limits) -> None:
     """Have a mouse's water given and recorded before a passive session."""
     rest_ml = owed_ml(limits, drunk_ml=drunk_ml(lab, mouse.name, asked.day))
+    if not rest_ml and asked.water_ml is not None:
+        operator.tell(f"{mouse.name} had its water before, by the record: the {asked.water_ml:g} mL are not added.")
     if rest_ml:
         operator.tell(f"{mouse.name} watches passively today: its water comes before the session, {rest_ml:.2f} mL.")
         given_ml = operator.given_ml(mouse.name, at_least_ml=rest_ml)
@@ -198,21 +208,28 @@ def _run(
     archive: Archive,
 ) -> None:
     """Have the mouse, run its session, and record what it came to, before it is let go."""
-    mouse, session_id = now.mouse, rig.new_id()
     if crashed is not None and isinstance(stage, StageParameters):
         rest_min = max(math.ceil((crashed.planned_min - crashed.task_min) * 60) / 60, LEAST_REST_MIN)
         stage = stage.model_copy(update={"task_duration_min": rest_min})
+    plan = _planned(rig, now, stage, rig.new_id())
+    with _held(lab, now, plan.session_id, crashed, asked=asked, operator=operator, rig=rig) as session_id:
+        if session_id != plan.session_id:
+            plan = _planned(rig, now, stage, session_id)
+        try:
+            day.problem = rig.run(plan)
+        finally:  # an interrupt, too: what showed nothing was no session, and takes no day away
+            begun = (plan.folder / EVENTS).exists()
+            if not begun:
+                _withdraw_start(lab, str(session_id), why=f"nothing was shown: {day.problem or 'no log was begun'}")
+        if not begun:
+            raise StartRefused(day.problem or f"{plan.folder}: the session left no log")
+        day.session = record_log(lab, plan.folder, who=asked.who, archive=archive, day_of_session=rig.day_of_session)
+
+
+def _planned(rig: Rigged, now: Standing, stage: Stage, session_id: UUID) -> SessionPlan:
+    mouse = now.mouse
     folder = rig.data_dir / folder_name(now=rig.now(), mouse=mouse.name, stage=stage.stage, session_id=session_id)
-    plan = rig.plan(mouse, stage, folder, session_id, now.history)
-    with _held(lab, now, session_id, crashed, asked=asked, operator=operator, rig=rig):
-        day.problem = rig.run(plan)
-        if not (folder / EVENTS).exists():
-            _withdraw_start(lab, str(session_id), why=f"nothing was shown: {day.problem or 'no log was begun'}")
-            raise StartRefused(day.problem or f"{folder}: the session left no log")
-        day.session = record_log(lab, folder, who=asked.who, archive=archive, day_of_session=rig.day_of_session)
-        if day.session.imaging:
-            for verdict in judged_by_rig(read_session(folder), session_id=day.session.session_id):
-                lab.record(verdict)
+    return rig.plan(mouse, stage, folder, session_id, now.history)
 
 
 @contextmanager
@@ -225,12 +242,13 @@ def _held(
     asked: Asked,
     operator: Operator,
     rig: Rigged,
-) -> Iterator[None]:
-    """Have a mouse for this rig alone; without the laboratory only by an override."""
+) -> Iterator[UUID]:
+    """Have a mouse for this rig alone; without the laboratory only by an override. Gives the session's identity."""
     mouse = now.mouse.name
     why = asked.override_why
     second = None
-    if why is not None and crashed is None and lab.rows(Start, mouse=mouse, day=asked.day):
+    part_of = None if crashed is None else crashed.session_id
+    if why is not None and crashed is None and _started(lab, mouse, asked.day):
         second = Override(
             mouse=mouse,
             day=asked.day,
@@ -247,7 +265,7 @@ def _held(
                     rig=rig.name,
                     session_id=str(session_id),
                     day=asked.day,
-                    part_of=None if crashed is None else crashed.session_id,
+                    part_of=part_of,
                     override=second,
                     on_trouble=lambda words: operator.tell(f"▲ {words}"),
                 )
@@ -258,21 +276,29 @@ def _held(
                     f"{error}. Whether {mouse} has a session elsewhere can't be known now; if you know that it has "
                     f"none, start it with --override --why REASON"
                 ) from error
-            lab.start_away(mouse, rig=rig.name, session_id=str(session_id), day=asked.day, why=why)
+            session_id = rig.new_id()  # the laboratory may have granted the other, and its answer been lost
+            lab.start_away(
+                mouse, rig=rig.name, session_id=str(session_id), day=asked.day, why=why, part_of=part_of, second=second
+            )
             operator.tell("▲ The laboratory is away: the session runs all the same, and is recorded there later.")
         else:
             _refuse_news(lab, now, str(session_id), why)
         stack.enter_context(lab.reconciling())
-        yield
+        yield session_id
+
+
+def _started(lab: Lab, mouse: str, day: str) -> bool:
+    """Return whether a mouse had a session on a day, or a start of one."""
+    return bool(lab.rows(Start, mouse=mouse, day=day) or lab.rows(Session, mouse=mouse, day=day))
 
 
 def _refuse_news(lab: Lab, now: Standing, session_id: str, why: str | None) -> None:
-    """Refuse a decision that was made before the laboratory was heard: with the mouse held, nothing more can come.
+    """Refuse a decision that was made before the laboratory was heard: with the mouse held, no session can come.
 
     Raises
     ------
     StartRefused
-        Other rigs had recorded sessions of the mouse that this one did not know.
+        Sessions or placements of the mouse were recorded that this start does not know, or its record was changed.
     LaboratoryAway
         It was there for the lease and is not any more, and nobody has overridden that.
     """
@@ -288,6 +314,9 @@ def _refuse_news(lab: Lab, now: Standing, session_id: str, why: str | None) -> N
         raise StartRefused(
             f"another rig has recorded a session of {mouse} meanwhile: start again, its stage may change"
         )
+    if tuple(placements(lab, mouse)) != now.placements or lab.mouse(mouse) != now.mouse:
+        _withdraw_start(lab, session_id, why="its stage or its limits were changed meanwhile")
+        raise StartRefused(f"{mouse} was placed, or its record was changed, meanwhile: start again")
 
 
 def _withdraw_start(lab: Lab, session_id: str, *, why: str) -> None:

@@ -17,9 +17,10 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from rig.config.load import ConfigError
 from rig.lab.rows import Mouse
 from rig.training.scales import limits_of
-from rig.training.welfare import Limits, owed_ml
+from rig.training.welfare import Limits, in_grams, owed_ml
 from stages.curriculum import Curriculum
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def lines(
     Parameters
     ----------
     is_passive
-        Whether the spout is away in a stage, so that its water comes first.
+        Whether the spout is away in a mouse's stage, so that its water comes first.
     """
     return [_line(row, day=today.day, curriculum=curriculum, is_passive=is_passive) for row in today.mice]
 
@@ -147,7 +148,10 @@ def _stage(row: MouseToday, curriculum: Callable[[Mouse], Curriculum]) -> tuple[
     if row.decision is not None and row.decision.after_session == (None if last is None else last.session_id):
         return row.decision.stage, row.decision.sentence
     if last is None:
-        return curriculum(row.mouse).first, "no session yet"
+        try:
+            return curriculum(row.mouse).first, "no session yet"
+        except ConfigError as error:  # of this mouse alone: the others are to be seen
+            return UNDECIDED, str(error)
     return UNDECIDED, "its last session has no decision on record: rig start makes it, or says why it can't"
 
 
@@ -157,7 +161,7 @@ def _weight(row: MouseToday, limits: Limits, *, day: str, light: bool) -> str:
     ago = (date.fromisoformat(day) - date.fromisoformat(row.weight.day)).days
     when = "today" if ago == 0 else "yesterday" if ago == 1 else f"{ago} days ago"
     floor = f", floor {limits.floor_g:.1f} g" if light else ""
-    return f"{row.weight.weight_g:.1f} g {limits.share_of_baseline(row.weight.weight_g):.0%} {when}{floor}"
+    return f"{in_grams(row.weight.weight_g, limits)} {limits.share_of_baseline(row.weight.weight_g):.0%} {when}{floor}"
 
 
 def _figure(d_prime: float | None) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from stages.judgement import figure_text
+
 LIGHTEST_G, HEAVIEST_G = 5.0, 80.0
 """A weight outside is a slip of hand or scale: weaned mice weigh 8 g and more, the heaviest old ones 60 g."""
 LARGEST_DRINK_ML = 5.0
@@ -102,7 +104,7 @@ def refuse_below_floor(mouse: str, weight_g: float, limits: Limits, *, drunk_ml:
     """
     if weight_g < limits.floor_g:
         raise WelfareError(
-            f"{mouse} weighs {weight_g:.1f} g, {in_percent(weight_g, limits)} and below its floor of "
+            f"{mouse} weighs {weight_words(weight_g, limits)} and below its floor of "
             f"{limits.floor_g:.1f} g: no session; give it {owed_ml(limits, drunk_ml=drunk_ml):.2f} mL of water or more "
             f"(rig mouse water {mouse} ML), and have whoever answers for its welfare look at it"
         )
@@ -137,6 +139,16 @@ def refuse_dry_before_passive(mouse: str, limits: Limits, *, drunk_ml: float) ->
             f"{limits.least_daily_ml:.2f}; give it {rest_ml:.2f} mL or more now, and record it "
             f"(rig mouse water {mouse} ML --before-passive, or --water-ml with rig start)"
         )
+
+
+def in_grams(weight_g: float, limits: Limits) -> str:
+    """Return ``21.3 g``, so closely that it stands on its true side of the floor."""
+    return f"{figure_text(weight_g, beside=[limits.floor_g], decimals=1)} g"
+
+
+def weight_words(weight_g: float, limits: Limits) -> str:
+    """Return ``21.3 g, 85 % of 25.0 g``."""
+    return f"{in_grams(weight_g, limits)}, {in_percent(weight_g, limits)}"
 
 
 def in_percent(weight_g: float, limits: Limits) -> str:

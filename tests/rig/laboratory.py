@@ -182,7 +182,7 @@ class Laboratory:
                 name=self.config.rig,
                 simulated=self.simulated,
                 data_dir=self.data_dir,
-                stage=self.stage,
+                stage=lambda _mouse, name: self.stage(name),
                 plan=self.plan,
                 run=self.run,
                 check=lambda: iter(self.findings),

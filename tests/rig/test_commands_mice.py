@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,10 +15,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from rig.cli import app
+from rig.config.files import shipped
 from rig.laboratory import Shell
 from rig.operators import AtTerminal
 from rig.training.large import large
 from rig.training.table import COLUMNS
+from tests.postgres import Cluster
 from tests.rig.laboratory import MOUSE
 from tests.rig.pages import README, in_readme, pages, printed
 
@@ -120,6 +123,7 @@ def test_a_name_is_given_once_and_limits_are_changed_with_a_reason() -> None:
     add()
     again = rig("mouse", "add", "m1", "--baseline-g", "30")
     assert again.exit_code == 1
+    assert "there is a mouse M1 already, and capitals make no other" in again.stderr
 
     told = said("mouse", "change", "M1", "--floor-g", "19", "--why", "the veterinarian agreed")
     assert "floor 19.0 g" in told
@@ -237,6 +241,20 @@ def test_what_was_recorded_by_mistake_is_taken_back_with_a_reason() -> None:
     assert "Weight" not in told
 
 
+def test_a_mouse_whose_curriculum_is_gone_stops_and_the_others_are_shown(tmp_path: Path) -> None:
+    own = tmp_path / "ours.yaml"
+    own.write_bytes(shipped("curricula")["visual_behavior"].read_bytes())
+    add("M1", "--curriculum", str(own))
+    add("M2")
+    own.unlink()
+
+    told = said("today")
+
+    assert "STOP" in told
+    assert "ours.yaml" in told.replace("\n", "")
+    assert "GO" in told
+
+
 def test_a_day_through_the_command_line(tmp_path: Path) -> None:
     add()
     start = ("start", "M1", "--fast", "--minutes", "1", "--seed", "1", "--day", DAY, "--no-nwb")
@@ -274,6 +292,53 @@ def test_a_day_through_the_command_line(tmp_path: Path) -> None:
     edited = rig("curriculum", "explain", "M1")
     assert edited.exit_code == 1
     assert "M1 keeps its stage" in edited.stderr
+
+
+def test_a_mouse_runs_the_stages_of_its_own_curriculum_from_wherever_it_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    (own / "stages").mkdir(parents=True)
+    for path in shipped("stages").values():
+        text = path.read_text(encoding="utf-8")
+        (own / "stages" / path.name).write_text(
+            re.sub(r"^task_duration_min: .*$", "task_duration_min: 2", text, flags=re.MULTILINE), encoding="utf-8"
+        )
+    (own / "ours.yaml").write_bytes(shipped("curricula")["visual_behavior"].read_bytes())
+    add("M1", "--curriculum", "own/ours.yaml")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    said("start", "M1", "--fast", "--seed", "1", "--day", DAY, "--no-nwb", "--weight-g", "21.4")
+
+    assert "Session 2026-03-02: TRAINING_0_gratings_autorewards_15min, peak d′ none, 2 of 2 min" in said(
+        "mouse", "show", "M1"
+    )
+
+
+def test_what_is_recorded_at_one_computer_is_known_at_every_other(
+    server: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RIG_LAB", server.laboratory())
+
+    def at(computer: str) -> None:
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / computer))
+
+    at("office")
+    add()
+    at("vivarium")
+    said("mouse", "water", "M1", "0.6", "--day", DAY)
+    said("mouse", "place", "M1", "OPHYS_1_images_A", "--why", "was trained elsewhere")
+    said("mouse", "weigh", "M1", "21.5", "--day", DAY)
+    assert rig("mouse", "weigh", "M1", "18", "--day", "2026-03-03").exit_code == 1
+    at("office")
+    told = said("mouse", "show", "M1")
+
+    assert f"Water {DAY}: 0.60 mL" in told
+    assert f"Weight {DAY}: 21.5 g" in told
+    assert "OPHYS_1_images_A" in said("mouse", "list")
+    assert said("lab", "reconcile") == "0 rows sent, 0 received.\n"
 
 
 def test_the_readme_shows_the_help_that_there_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +19,13 @@ from rig.training.imaging import (
     RIGS,
     ImagingError,
     add_container,
+    found_on_streams,
     judge,
     judged_by_rig,
     quality,
     set_planes,
 )
+from rig.training.standing import take_in_unrecorded
 from tests.builders import IMAGES, rig_config, run, stage
 from tests.rig.laboratory import Laboratory, laboratory
 
@@ -95,6 +98,32 @@ def test_a_stream_that_is_not_aligned_fails_and_clocks_never_fitted_are_not_judg
 
     assert verdicts(whole, alignment=[off])[Aspect.ALIGNMENT] == (Judgement.FAIL, "vsync_2p: 12 frames missing")
     assert verdicts(blind)[Aspect.ALIGNMENT] == (Judgement.NOT_JUDGED, "no clock was fitted")
+
+
+def test_the_streams_of_a_session_are_judged_wherever_its_log_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = Finding(name="microscope", verdict=Found.FAIL, figure="no frame")
+    found: list[list[Finding]] = []
+
+    def look(of: SessionLog) -> list[Finding]:
+        found.append(found_on_streams(of))
+        return [*found[-1], off]
+
+    monkeypatch.setattr("rig.training.standing.found_on_streams", look)
+    with laboratory(tmp_path, changes=SHORT, kind=MouseKind.PERFECT, config=rig_config("simulated_imaging")) as there:
+        there.lab.record(
+            Override(mouse="M1", day=there.day, kind=OverrideKind.STAGE, stage=IMAGES, why="it was trained elsewhere")
+        )
+        folder = there.data_dir / f"{there.day}T100000Z_M1_{IMAGES}"
+        there.run(there.plan(there.lab.mouse("M1"), there.stage(IMAGES), folder, there.ids(), []))
+        take_in_unrecorded(there.lab, "M1", simulated=True, who="tester", archive=there.archive)
+
+        told = [each.words() for each in quality(there.lab, session(there).session_id)]
+
+    assert {each.verdict for each in found[0]} == {Found.PASS}
+    assert any("2" in each.name or "microscope" in each.name for each in found[0])
+    assert told[0] == "session: FAILED, temporal alignment (microscope: no frame)"
 
 
 def test_what_nobody_has_judged_is_open_and_never_good(imaged: Laboratory) -> None:

@@ -25,11 +25,12 @@ from rig.session.assemble import SessionPlan
 from rig.session.process import run_plan
 from rig.training.memory import InProcess, OnDisk
 from rig.training.projection import ProjectionError, day_of, project, shown_in, water_of
-from rig.training.recompute import recompute
+from rig.training.recompute import by_session, recompute
 from rig.training.unrecorded import find_in, unrecorded
 from stages.metrics import n_contingent, peak_d_prime
 from stages.parameters import Stage
 from tests.builders import GRATINGS, IMAGES, SWEEP, command, recorded_session, rig_config, run, stage
+from tests.rig.lab import labs
 from tests.telling import Tell
 
 DAY = "2026-01-05"
@@ -326,6 +327,17 @@ def test_an_edit_that_no_decision_shows_is_found_by_the_hash(three: tuple[Path, 
     (told,) = recompute(rows, find=find_in([parent]).get).differences
 
     assert told.endswith("(its hash differs); bring back the file from a copy")
+
+
+def test_sessions_are_in_the_order_of_their_instants_whatever_the_offsets() -> None:
+    first = labs.session(
+        labs.uuid(1), started_at="2026-10-25T02:50:00+02:00", log_started_at="2026-10-25T02:50:00+02:00"
+    )
+    second = labs.session(
+        labs.uuid(2), started_at="2026-10-25T02:10:00+01:00", log_started_at="2026-10-25T02:10:00+01:00"
+    )
+
+    assert by_session([second, first]) == [[first], [second]]
 
 
 def test_what_was_reckoned_is_remembered_by_the_bytes(three: tuple[Path, list[Session]], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,8 @@ from hardware.simulated.mice import MouseKind
 from rig.config.files import shipped
 from rig.lab.errors import LabError, LaboratoryAway, MouseHeld, SecondSession, StartRefused
 from rig.lab.lab import open_lab
-from rig.lab.rows import Override, OverrideKind, Start, Water, WaterKind, Weight
+from rig.lab.leases import acquire
+from rig.lab.rows import Fact, Override, OverrideKind, Session, Start, Water, WaterKind, Weight
 from rig.log.lock import hold
 from rig.log.reader import read_session
 from rig.log.schema import LogError
@@ -260,6 +262,43 @@ def test_a_weight_off_the_trend_goes_on_record_once_the_name_is_typed(there: Lab
     assert "14% above" in override.why
 
 
+def test_a_mouse_that_was_long_away_is_on_record_as_that_and_not_as_a_wrong_weight(there: Laboratory) -> None:
+    there.start()
+
+    later(there, days=20).start(operator=Scripted(types="M1"))
+
+    (override,) = there.lab.overrides("M1")
+    assert (override.kind, override.why) == (OverrideKind.MISFIT, "M1 had no session for 20 days")
+
+
+def test_a_second_session_is_refused_before_the_mouse_is_handled_or_given_water(there: Laboratory) -> None:
+    there.start()
+    place(there, PASSIVE)
+    operator = Scripted(gives_ml=1.0)
+
+    with pytest.raises(SecondSession, match="needs an override with a reason"):
+        there.start(operator=operator)
+
+    assert operator.asked == []
+    assert [row.kind for row in there.lab.rows(Water, mouse="M1")] == [WaterKind.SESSION]
+
+
+def test_water_that_is_said_to_be_given_is_never_dropped_nor_counted_twice(there: Laboratory) -> None:
+    with pytest.raises(StartRefused, match=rf"M1 earns its water today, at {T0}: .* rig mouse water M1 1; then start"):
+        there.start(water_ml=1.0)
+    place(there, PASSIVE)
+    there.breaks = lambda _plan: "card: gone; plug it in"
+    with pytest.raises(StartRefused, match="card: gone"):
+        there.start(operator=Scripted(gives_ml=1.0), water_ml=1.0)
+    there.breaks = None
+    again = Scripted(gives_ml=1.0)
+
+    there.start(operator=again, water_ml=1.0)
+
+    assert "M1 had its water before, by the record: the 1 mL are not added." in again.heard
+    assert [row.volume_ml for row in there.lab.rows(Water, mouse="M1")] == [1.0]
+
+
 def test_a_mouse_that_was_weighed_again_is_judged_by_the_later_weight(there: Laboratory) -> None:
     there.lab.record(Weight(mouse="M1", day="2026-01-04", weight_g=20.5))
     there.lab.record(Weight(mouse="M1", day=there.day, weight_g=20.4))
@@ -292,6 +331,20 @@ def test_a_session_that_could_not_begin_leaves_the_day_free(there: Laboratory) -
     with pytest.raises(StartRefused, match="card: gone; plug it in"):
         there.start()
     assert there.lab.rows(Start, mouse="M1") == []
+
+    there.breaks = None
+    assert there.start().session is not None
+
+
+def test_a_start_that_is_interrupted_before_its_session_leaves_the_day_free(there: Laboratory) -> None:
+    def interrupted(_plan: SessionPlan) -> str:
+        raise KeyboardInterrupt
+
+    there.breaks = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        there.start()
+    assert there.lab.rows(Start, mouse="M1") == []
+    assert there.lab.leases() == []
 
     there.breaks = None
     assert there.start().session is not None
@@ -398,6 +451,33 @@ def test_a_session_that_was_run_past_the_laboratory_wants_the_name_typed(there: 
     assert later(there).start().session is not None  # it is confirmed once
 
 
+@pytest.mark.parametrize("n_recorded", [0, 1, 2])
+def test_what_was_drunk_is_on_record_once_wherever_the_recording_of_a_session_is_killed(
+    there: Laboratory, monkeypatch: pytest.MonkeyPatch, n_recorded: int
+) -> None:
+    record = there.lab.record
+    left = iter(range(n_recorded))
+
+    def killed(fact: Fact) -> Fact:
+        if isinstance(fact, Session | Water) and next(left, None) is None:
+            raise KeyboardInterrupt
+        return record(fact)
+
+    monkeypatch.setattr(there.lab, "record", killed)
+    if n_recorded < 2:
+        with pytest.raises(KeyboardInterrupt):
+            there.start()
+    else:
+        there.start()
+    monkeypatch.setattr(there.lab, "record", record)
+    later(there).start()
+
+    first, second = there.lab.session_rows("M1")
+    assert first.water_ml > 0
+    drunk = {row.session_id: row.volume_ml for row in there.lab.rows(Water, mouse="M1")}
+    assert drunk == {first.log_id: first.water_ml, second.log_id: second.water_ml}
+
+
 def test_a_log_out_of_reach_is_said_and_its_row_is_taken(there: Laboratory, tmp_path: Path) -> None:
     there.start()
     later(there).start()
@@ -438,6 +518,31 @@ def test_a_rig_runs_on_while_the_laboratory_is_away_if_somebody_says_so(tmp_path
         (override,) = lab.overrides("M1", OverrideKind.NO_LEASE)
         assert override.why == "the server is being moved, M1 is in my hand"
         assert [row.stage for row in lab.session_rows("M1")] == [T0]
+
+
+def test_without_the_laboratory_a_crashed_session_goes_on_and_an_override_lets_a_second_one_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing_only(monkeypatch)
+    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+    lab = open_lab(
+        nowhere, replica=tmp_path / "replica.sqlite", who="tester", host="bench", now=lambda: datetime.now(UTC)
+    )
+    with closing(lab):
+        lab.record(MOUSE)
+        there = Laboratory(lab=lab, data_dir=tmp_path / "sessions", changes=SHORT, kind=MouseKind.PERFECT)
+        there.breaks = crashes
+        there.start(override_why="the power failed")
+        there.breaks = None
+
+        there.start(override_why="the power failed", go_on=True)
+        third = there.start(override_why="the spout had slipped")
+
+        assert [row.ended for row in lab.session_rows("M1")] == ["crashed", "time", "time"]
+        assert len(lab.sessions("M1")) == 2
+        assert third.session is not None
+        (second,) = lab.overrides("M1", OverrideKind.SECOND_SESSION)
+        assert second.session_id == third.session.log_id
 
 
 def test_a_log_that_is_still_written_is_waited_for(there: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -533,6 +638,45 @@ def test_a_decision_that_was_made_before_the_laboratory_was_heard_is_refused(
 
     assert day.session is not None
     assert day.session.stage == T1
+
+
+def test_a_mouse_that_is_placed_elsewhere_while_it_is_weighed_does_not_run_the_stage_before(
+    rigs: tuple[Laboratory, Laboratory],
+) -> None:
+    first, second = rigs
+
+    class Slow(Scripted):
+        def weight_g(self, mouse: str) -> float:
+            place(second, T2)
+            second.lab.reconcile()
+            return super().weight_g(mouse)
+
+    with pytest.raises(StartRefused, match="M1 was placed, or its record was changed, meanwhile: start again"):
+        first.start(operator=Slow())
+    assert logs(first) == []
+    day = first.start()
+
+    assert day.session is not None
+    assert day.session.stage == T2
+
+
+def test_a_lease_whose_answer_was_lost_leaves_nothing_that_two_databases_tell_differently(
+    rigs: tuple[Laboratory, Laboratory], server: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = rigs
+
+    def answer_lost(*arguments: Any, **named: Any) -> None:
+        acquire(*arguments, **named)
+        server.stop()
+        raise LaboratoryAway("no answer")
+
+    monkeypatch.setattr("rig.lab.lab.acquire", answer_lost)
+    first.start(override_why="the switch is dead, M1 is in my hand")
+
+    server.start()
+    assert first.lab.reconcile().refused == ()
+    second.lab.reconcile()
+    assert [row.stage for row in second.lab.session_rows("M1")] == [T0]
 
 
 def test_a_server_that_stops_in_mid_session_costs_nothing(rigs: tuple[Laboratory, Laboratory], server: Cluster) -> None:

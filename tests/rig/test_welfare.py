@@ -42,6 +42,8 @@ def test_a_mouse_at_its_floor_has_its_session_and_one_below_it_has_none() -> Non
     refuse_below_floor("M1", 20.0, LIMITS)
     with pytest.raises(WelfareError) as refused:
         refuse_below_floor("M1", 19.9, LIMITS, drunk_ml=0.4)
+    with pytest.raises(WelfareError, match=r"weighs 19\.96 g, .* below its floor of 20\.0 g"):
+        refuse_below_floor("M1", 19.96, LIMITS)  # no rounding carries it across
     assert "M1 weighs 19.9 g, 80 % of 25.0 g and below its floor of 20.0 g: no session; give it 0.60 mL" in str(
         refused.value
     )
@@ -108,6 +110,12 @@ def test_limits_that_protect_nothing_are_refused(changes: dict[str, float], says
         (21.5, [("2026-01-10", 30.0)], "2026-02-09", None),  # a weight of a month ago says nothing
         (21.0, [("2026-02-10", 30.0), ("2026-02-09", 21.1)], "2026-02-09", None),  # nor does today's
         (21.0, [("2026-02-05", 30.0)] + [(f"2026-02-0{n}", 21.0) for n in (6, 7, 8, 9)], "2026-02-09", None),  # a slip
+        (
+            21.0,
+            [(f"2026-02-0{n}", 21.0) for n in (6, 7, 8, 9)] + [("2026-01-25", 30.0)] * 5,
+            "2026-02-09",
+            None,
+        ),  # late
         (21.0, [("2026-02-01", 21.0)], "2026-01-27", None),
         (21.0, [("2026-02-01", 21.0)], "2026-01-26", "M1 had no session for 15 days"),
     ],
@@ -118,4 +126,4 @@ def test_a_weight_off_the_trend_and_a_long_absence_are_doubted(
     found = doubts("M1", weight_g=weight_g, day=DAY, baseline_g=25.0, weights=weights, last_session_day=last_session)
 
     assert len(found) == (says is not None)
-    assert says is None or says in found[0]
+    assert says is None or says in next(iter(found.values()))

@@ -412,6 +412,7 @@ def test_today_says_of_each_mouse_what_is_known(opened: Lab) -> None:
         opened.record(mouse(name))
     opened.record(weight(21.0, day=DAY))
     opened.record(weight(21.5, day=NEXT_DAY))
+    opened.record(weight(20.8, day=DAY))  # of the day before, written down late
     opened.record(session(uuid(1), day=DAY))
     opened.record(session(uuid(2), day=NEXT_DAY))
     opened.record(drunk(uuid(1), day=DAY))
