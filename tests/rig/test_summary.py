@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from rig.log.reader import read_session
+from rig.records.figures import draw_session
 from rig.records.performance import response_window_s, trial_columns, with_performance, with_rolling
 from rig.records.products import SUMMARY_JSON, SUMMARY_TEXT, TRIALS, summarise, write_products
 from rig.records.summary import ClockRow, Summary, in_words
@@ -136,6 +137,21 @@ def test_the_products_tell_rolling_figures_and_the_peak(tmp_path: Path) -> None:
     figures = msgspec.json.decode((folder / SUMMARY_JSON).read_bytes())
     assert figures["n_contingent"] == figures["n_go"] + figures["n_catch"]
     assert "peak d-prime none" in (folder / SUMMARY_TEXT).read_text(encoding="utf-8")
+
+
+def test_the_picture_has_the_rates_of_the_summary_and_no_water_below_nothing() -> None:
+    rows = [row(number, Outcome.MISS) for number in range(6)] + [row(6, Outcome.CORRECT_REJECT)]
+    trials = with_rolling(trial_table(rows), rows, stage_parameters=STAGE)
+    flips = short().as_read().flips
+    figure = draw_session(title="", trials=trials, flips=flips, refresh_hz=60.0, response_window_s=(0.15, 0.75))
+
+    rates, water = figure.axes[1], figure.axes[3]
+    drawn = {str(line.get_label()): np.asarray(line.get_ydata(), float) for line in rates.lines}
+    assert drawn["hit rate"].tolist() == [0.0] * 7
+    assert drawn["false-alarm rate"][-1] == 0.0
+    assert water.get_ylabel() == "water (mL)"
+    assert water.get_ylim()[0] == 0.0
+    assert trials["rolling_hit_rate"].iloc[0] == 0.5, "the table has AllenSDK's corrected rates as before"
 
 
 # --- in words ---------------------------------------------------------------------------------------
