@@ -58,7 +58,7 @@ def test_keys_are_made_listed_and_shown_and_the_secret_is_never_printed(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["keys", "show", "scope"], "scope.public.json: there is no such key; copy it here"),
+        (["keys", "show", "scope"], "of this computer's own: rig keys make scope"),
         (["keys", "make", "a/b"], "'a/b' can't be the name of a key"),
         (
             ["microscope", "serve", "--adapter", "command"],

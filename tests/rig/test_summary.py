@@ -170,9 +170,23 @@ def test_one_is_told_in_the_singular() -> None:
 
 def test_none_and_many_are_told_in_the_plural() -> None:
     none = {name: 0 for name in Summary.__struct_fields__ if name.startswith("n_")}
-    assert "0 trials: 0 hits and 0 misses on 0 go trials" in in_words(changed(**none))
+    assert "2 trials: 0 hits and 0 misses on 0 go trials" in in_words(changed(**none | {"n_trials": 2}))
     assert "2 flashes shown" in in_words(changed(n_flashes_shown=2))
     assert "2 misses" in in_words(changed(n_miss=2))
+
+
+@pytest.mark.parametrize(
+    ("ended", "says"), [("stopped", "No trials: it ended before the first one."), ("running", "No trials yet.")]
+)
+def test_a_session_without_a_trial_says_so_in_one_line(ended: str, says: str) -> None:
+    lines = in_words(changed(n_trials=0, ended=ended, hit_rate=None, d_prime=None)).splitlines()
+    assert says in lines
+    assert not any("hits" in line or "d-prime" in line for line in lines)
+
+
+def test_that_a_rig_is_simulated_is_said_once() -> None:
+    assert ", on simulated, 20" in in_words(changed(rig="simulated"))
+    assert ", on box-1, simulated, 20" in in_words(changed(rig="box-1"))
 
 
 @pytest.mark.parametrize(
