@@ -84,6 +84,8 @@ def start(
     record_decision(lab, name, now.decision, day=asked.day)
     crashed = _crashed_today(lab, name, asked.day) if asked.go_on else None
     stage = rig.stage(mouse, now.decision.stage if crashed is None else crashed.stage)
+    if rig.simulated:
+        operator.tell(f"▲ {rig.name} is a simulated rig: the session is a model mouse's, and its water nobody's.")
     passive = not isinstance(stage, StageParameters) or stage.passive
     if crashed is None and asked.override_why is None:
         lab.refuse_second(name, day=asked.day)  # before anybody handles the mouse; the lease has the last word
@@ -188,8 +190,7 @@ def _run(
 ) -> None:
     """Have the mouse, run its session, and record what it came to, before it is let go."""
     if crashed is not None and isinstance(stage, StageParameters):
-        rest_min = max(math.ceil((crashed.planned_min - crashed.task_min) * 60) / 60, LEAST_REST_MIN)
-        stage = stage.model_copy(update={"task_duration_min": rest_min})
+        stage = _rest_of(stage, crashed, lab)
     plan = _planned(rig, now, stage, rig.new_id())
     with _held(lab, now, plan.session_id, crashed, asked=asked, operator=operator, rig=rig) as session_id:
         if session_id != plan.session_id:
@@ -203,6 +204,18 @@ def _run(
         if not begun:
             raise StartRefused(day.problem or f"{plan.folder}: the session left no log")
         day.session = record_log(lab, plan.folder, who=asked.who, archive=archive, day_of_session=rig.day_of_session)
+
+
+def _rest_of(stage: StageParameters, crashed: SessionFacts, lab: Lab) -> StageParameters:
+    """Return what is left of a session that crashed: of its time, and of the water that may be drunk in it."""
+    rest_min = max(math.ceil((crashed.planned_min - crashed.task_min) * 60) / 60, LEAST_REST_MIN)
+    parts = [row for row in lab.session_rows(crashed.mouse) if row.session_id == crashed.session_id]
+    rest_ul = stage.volume_limit_ul - 1000 * sum(part.water_ml for part in parts)
+    if rest_ul < max(stage.reward_volume_ul, stage.auto_reward_volume_ul):
+        raise StartRefused(
+            f"{crashed.mouse} has drunk what it may in this session, {stage.volume_limit_ul / 1000:g} mL: it is over"
+        )
+    return stage.model_copy(update={"task_duration_min": rest_min, "volume_limit_ul": rest_ul})
 
 
 def _planned(rig: Rigged, now: Standing, stage: Stage, session_id: UUID) -> SessionPlan:
