@@ -15,7 +15,7 @@ from uuid import UUID
 
 from hardware.events import Verdict
 from rig.lab.errors import StartRefused
-from rig.lab.rows import Mouse, Water, WaterKind, Weight
+from rig.lab.rows import Mouse, Override, OverrideKind, Start, Water, WaterKind, Weight
 from rig.log.writer import EVENTS
 from rig.session.assemble import SessionPlan, folder_name
 from rig.training.holding import held, withdraw_start
