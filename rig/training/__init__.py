@@ -9,7 +9,7 @@ What it is for
     ``placing``      an operator's word on the stage; what was recorded by mistake
     ``guard``        is this the mouse that it is said to be; ``large`` writes its name across the room
     ``start``        a mouse's day from the scales to the water that is still to give; ``parties`` take part in it,
-                     ``wording`` tells of it
+                     ``holding`` has the mouse for this rig alone meanwhile, ``wording`` tells of it
     ``imaging``      containers, planes, quality: what the rig judges and what the operator must
     ``today``        every mouse on one page; ``about_mouse`` one mouse in words
     ``table``        a laboratory's sessions with the published table's columns

@@ -9,16 +9,16 @@ happens. What was done before (the weight, the water) stays on record, and is no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hardware.events import Verdict
-from rig.lab.errors import LaboratoryAway, StartRefused
-from rig.lab.rows import Mouse, Override, OverrideKind, Session, Start, Water, WaterKind, Weight
+from rig.lab.errors import StartRefused
+from rig.lab.rows import Mouse, Override, OverrideKind, Start, Water, WaterKind, Weight
 from rig.log.writer import EVENTS
 from rig.session.assemble import SessionPlan, folder_name
+from rig.training.holding import held, withdraw_start
 from rig.training.imaging import quality
 from rig.training.parties import Asked, Day, Operator, Rigged
 from rig.training.scales import drunk_ml, limits_of, weigh
@@ -26,7 +26,6 @@ from rig.training.standing import (
     Archive,
     NoDecision,
     Standing,
-    placements,
     record_decision,
     record_log,
     standing,
@@ -89,6 +88,8 @@ def start(
     record_decision(lab, name, now.decision, day=asked.day)
     crashed = _crashed_today(lab, name, asked.day) if asked.go_on else None
     stage = rig.stage(mouse, now.decision.stage if crashed is None else crashed.stage)
+    if rig.simulated:
+        operator.tell(f"▲ {rig.name} is a simulated rig: the session is a model mouse's, and its water nobody's.")
     passive = not isinstance(stage, StageParameters) or stage.passive
     if crashed is None and asked.override_why is None:
         lab.refuse_second(name, day=asked.day)  # before anybody handles the mouse; the lease has the last word
@@ -209,10 +210,9 @@ def _run(
 ) -> None:
     """Have the mouse, run its session, and record what it came to, before it is let go."""
     if crashed is not None and isinstance(stage, StageParameters):
-        rest_min = max(math.ceil((crashed.planned_min - crashed.task_min) * 60) / 60, LEAST_REST_MIN)
-        stage = stage.model_copy(update={"task_duration_min": rest_min})
+        stage = _rest_of(stage, crashed, lab)
     plan = _planned(rig, now, stage, rig.new_id())
-    with _held(lab, now, plan.session_id, crashed, asked=asked, operator=operator, rig=rig) as session_id:
+    with held(lab, now, plan.session_id, crashed, asked=asked, operator=operator, rig=rig) as session_id:
         if session_id != plan.session_id:
             plan = _planned(rig, now, stage, session_id)
         try:
@@ -220,108 +220,28 @@ def _run(
         finally:  # an interrupt, too: what showed nothing was no session, and takes no day away
             begun = (plan.folder / EVENTS).exists()
             if not begun:
-                _withdraw_start(lab, str(session_id), why=f"nothing was shown: {day.problem or 'no log was begun'}")
+                withdraw_start(lab, str(session_id), why=f"nothing was shown: {day.problem or 'no log was begun'}")
         if not begun:
             raise StartRefused(day.problem or f"{plan.folder}: the session left no log")
         day.session = record_log(lab, plan.folder, who=asked.who, archive=archive, day_of_session=rig.day_of_session)
+
+
+def _rest_of(stage: StageParameters, crashed: SessionFacts, lab: Lab) -> StageParameters:
+    """Return what is left of a session that crashed: of its time, and of the water that may be drunk in it."""
+    rest_min = max(math.ceil((crashed.planned_min - crashed.task_min) * 60) / 60, LEAST_REST_MIN)
+    parts = [row for row in lab.session_rows(crashed.mouse) if row.session_id == crashed.session_id]
+    rest_ul = stage.volume_limit_ul - 1000 * sum(part.water_ml for part in parts)
+    if rest_ul < max(stage.reward_volume_ul, stage.auto_reward_volume_ul):
+        raise StartRefused(
+            f"{crashed.mouse} has drunk what it may in this session, {stage.volume_limit_ul / 1000:g} mL: it is over"
+        )
+    return stage.model_copy(update={"task_duration_min": rest_min, "volume_limit_ul": rest_ul})
 
 
 def _planned(rig: Rigged, now: Standing, stage: Stage, session_id: UUID) -> SessionPlan:
     mouse = now.mouse
     folder = rig.data_dir / folder_name(now=rig.now(), mouse=mouse.name, stage=stage.stage, session_id=session_id)
     return rig.plan(mouse, stage, folder, session_id, now.history)
-
-
-@contextmanager
-def _held(
-    lab: Lab,
-    now: Standing,
-    session_id: UUID,
-    crashed: SessionFacts | None,
-    *,
-    asked: Asked,
-    operator: Operator,
-    rig: Rigged,
-) -> Iterator[UUID]:
-    """Have a mouse for this rig alone; without the laboratory only by an override. Gives the session's identity."""
-    mouse = now.mouse.name
-    why = asked.override_why
-    second = None
-    part_of = None if crashed is None else crashed.session_id
-    if why is not None and crashed is None and _started(lab, mouse, asked.day):
-        second = Override(
-            mouse=mouse,
-            day=asked.day,
-            kind=OverrideKind.SECOND_SESSION,
-            session_id=str(session_id),
-            why=why,
-            who=asked.who,
-        )
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(
-                lab.lease(
-                    mouse,
-                    rig=rig.name,
-                    session_id=str(session_id),
-                    day=asked.day,
-                    part_of=part_of,
-                    override=second,
-                    on_trouble=lambda words: operator.tell(f"▲ {words}"),
-                )
-            )
-        except LaboratoryAway as error:
-            if why is None:
-                raise LaboratoryAway(
-                    f"{error}. Whether {mouse} has a session elsewhere can't be known now; if you know that it has "
-                    f"none, start it with --override --why REASON"
-                ) from error
-            session_id = rig.new_id()  # the laboratory may have granted the other, and its answer been lost
-            lab.start_away(
-                mouse, rig=rig.name, session_id=str(session_id), day=asked.day, why=why, part_of=part_of, second=second
-            )
-            operator.tell("▲ The laboratory is away: the session runs all the same, and is recorded there later.")
-        else:
-            _refuse_news(lab, now, str(session_id), why)
-        stack.enter_context(lab.reconciling())
-        yield session_id
-
-
-def _started(lab: Lab, mouse: str, day: str) -> bool:
-    """Return whether a mouse had a session on a day, or a start of one."""
-    return bool(lab.rows(Start, mouse=mouse, day=day) or lab.rows(Session, mouse=mouse, day=day))
-
-
-def _refuse_news(lab: Lab, now: Standing, session_id: str, why: str | None) -> None:
-    """Refuse a decision that was made before the laboratory was heard: with the mouse held, no session can come.
-
-    Raises
-    ------
-    StartRefused
-        Sessions or placements of the mouse were recorded that this start does not know, or its record was changed.
-    LaboratoryAway
-        It was there for the lease and is not any more, and nobody has overridden that.
-    """
-    mouse = now.mouse.name
-    try:
-        lab.reconcile()
-    except LaboratoryAway:
-        if why is None:
-            _withdraw_start(lab, session_id, why="the laboratory went away before it was heard")
-            raise
-    if tuple(lab.sessions(mouse)) != now.history:
-        _withdraw_start(lab, session_id, why="other rigs had recorded sessions that were not known here")
-        raise StartRefused(
-            f"another rig has recorded a session of {mouse} meanwhile: start again, its stage may change"
-        )
-    if tuple(placements(lab, mouse)) != now.placements or lab.mouse(mouse) != now.mouse:
-        _withdraw_start(lab, session_id, why="its stage or its limits were changed meanwhile")
-        raise StartRefused(f"{mouse} was placed, or its record was changed, meanwhile: start again")
-
-
-def _withdraw_start(lab: Lab, session_id: str, *, why: str) -> None:
-    for row in lab.rows(Start, session_id=session_id):
-        lab.withdraw(row, why=why)
 
 
 def _crashed_today(lab: Lab, mouse: str, day: str) -> SessionFacts:

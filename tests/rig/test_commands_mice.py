@@ -251,7 +251,7 @@ def test_a_mouse_whose_curriculum_is_gone_stops_and_the_others_are_shown(tmp_pat
     told = said("today")
 
     assert "STOP" in told
-    assert "ours.yaml" in told.replace("\n", "")
+    assert "ours.yaml" in "".join(told.split())  # a long path is broken
     assert "GO" in told
 
 

@@ -132,6 +132,8 @@ def test_a_microscope_is_served_from_the_command_line_and_commanded_with_key_fil
             seen += [event.phase for event in client.poll() if isinstance(event, MicroscopeState)]
             clock.sleep_until(clock.now_s() + 0.01)
         client.close()  # without a stop: the session's end is enough
+        while "stop" not in said.read_text() and clock.now_s() < limit_s:
+            clock.sleep_until(clock.now_s() + 0.01)
         serving.send_signal(signal.SIGINT)
         told = serving.stdout.read()
         assert serving.wait(SOON_S) == 0

@@ -83,6 +83,7 @@ def test_a_first_day_weighs_runs_records_decides_and_says_what_is_owed(there: La
     day = there.start(operator=operator)
 
     assert operator.asked == ["name shown", "weight"]
+    assert "▲ simulated is a simulated rig: the session is a model mouse's" in operator.heard
     assert day.session is not None
     assert day.session.stage == T0
     assert day.after is not None
@@ -392,6 +393,8 @@ def test_a_session_that_crashed_goes_on_as_its_second_part(there: Laboratory, mo
     assert second.session.ended == "time"
     assert second.session.n_contingent > first.session.n_contingent
     assert second.session.planned_min == 6.0
+    limit_ul = read_session(logs(there)[-1].parent).started.stage_parameters["volume_limit_ul"]
+    assert limit_ul == pytest.approx(5000 - 1000 * first.session.water_ml)
     assert second.session.task_min == pytest.approx(6.0, abs=0.3)
     assert len(there.lab.sessions("M1")) == 2
     assert len(there.lab.rows(Water, mouse="M1", day=there.day)) == 2
@@ -400,6 +403,23 @@ def test_a_session_that_crashed_goes_on_as_its_second_part(there: Laboratory, mo
     with pytest.raises(StartRefused, match="ended by itself"):
         there.start(go_on=True)
     assert later(there).start().before.after == first.session.session_id
+
+
+def test_a_crashed_session_in_which_the_mouse_has_drunk_all_it_may_is_not_gone_on_with(
+    there: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing_only(monkeypatch)
+    there.changes = SHORT | {"task_duration_min": 6.0}
+    there.breaks = crashes
+    first = there.start().session
+    assert first is not None
+    assert first.water_ml > 0
+    there.breaks = None
+    there.changes |= {"volume_limit_ul": 1000 * first.water_ml}
+
+    with pytest.raises(StartRefused, match="M1 has drunk what it may in this session"):
+        there.start(go_on=True)
+    assert len(logs(there)) == 1
 
 
 def test_only_todays_crashed_session_is_gone_on_with(there: Laboratory) -> None:
