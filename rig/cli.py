@@ -350,7 +350,10 @@ def validate(
                 image_names(config, library=_library())
                 for rig in rigs:
                     refuse_misfits(config, rig)
-            out.print(f"{path}: fine", markup=False)
+            doubts = config.doubts() if isinstance(config, RigConfig) else []
+            for doubt in doubts:
+                err.print(f"{path}: ▲ {doubt.name}: {doubt.figure}; {doubt.remedy}", markup=False)
+            out.print(f"{path}: {'fine but for that' if doubts else 'fine'}", markup=False)
         except ConfigError as error:
             failed = True
             err.print(str(error) if isinstance(config, CurriculumParameters) else f"{path}: {error}", markup=False)

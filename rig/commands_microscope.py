@@ -151,20 +151,24 @@ def microscope_commands(
         """
         with sentences():
             own, allowed = _keys(key, allow or [], where or folder(), plain_text)
+
+            def tell(words: str) -> None:
+                out.print(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {words}", markup=False, soft_wrap=True)
+
             programs = {Verb.START: start, Verb.STOP: stop, Verb.PREPARE: prepare, Verb.ARM: arm, Verb.ABORT: abort}
             with (
-                _instrument(adapter, programs, limit_s, device, line, address) as instrument,
+                _instrument(adapter, programs, limit_s, device, line, address, tell) as instrument,
                 MicroscopeServer(
                     instrument,
                     keys=own,
                     allowed=allowed,
                     host=bind,
                     port=port,
-                    tell=lambda told: out.print(told, markup=False),
+                    tell=tell,
                 ) as server,
             ):
                 secured = "in plain text" if own is None else f"for {', '.join(allow or [])}"
-                out.print(f"{instrument.about().name}: listens at {bind}:{server.port}, {secured}", markup=False)
+                tell(f"{instrument.about().name}: listens at {bind}:{server.port}, {secured}")
                 _until_interrupted()
 
     return microscope
@@ -187,7 +191,13 @@ def _keys(key: str | None, allow: list[str], folder: Path, plain_text: str | Non
 
 @contextmanager
 def _instrument(
-    adapter: Adapter, programs: dict[Verb, str], limit_s: float, device: str, line: str, address: str | None
+    adapter: Adapter,
+    programs: dict[Verb, str],
+    limit_s: float,
+    device: str,
+    line: str,
+    address: str | None,
+    tell: Callable[[str], None],
 ) -> Iterator[Instrument]:
     if adapter is Adapter.TRIGGER:
         with trigger_output(device=device, line=line, address=address) as drive:
@@ -195,7 +205,7 @@ def _instrument(
         return
     try:
         made = CommandLine(
-            {verb: shlex.split(words) for verb, words in programs.items() if words.strip()}, limit_s=limit_s
+            {verb: shlex.split(words) for verb, words in programs.items() if words.strip()}, limit_s=limit_s, tell=tell
         )
     except ValueError as error:
         raise ConfigError([Problem("--adapter command", 0, "", str(error))]) from error

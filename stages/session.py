@@ -229,7 +229,7 @@ class Session:
                     refusal = "the session is stopping already"
                 else:
                     self._end = (EndReason.STOPPED, command.who, command.text or "stop asked by the operator")
-                    what = "stops, with the closing blocks, " + self._when()
+                    what = f"stops, with the closing blocks, {self._when()}; {self._closing}"
             case Verb.STOP_NOW:
                 if self._cut_now:
                     refusal = "the session is ending already"
@@ -462,6 +462,17 @@ class Session:
         if self._rules.runs is BlockKind.SWEEP and not self._stimulus.is_gray:
             return "when the patch that is on has gone"
         return "at once" if self._trial.waiting else f"when trial {self._trial.state.number} has ended"
+
+    @property
+    def _closing(self) -> str:
+        """How long an operator who has asked for a stop waits for its end."""
+        n_refreshes = self._rules.gray_after_refreshes
+        if self._movie is not None:
+            movie = self._movie[1]
+            n_refreshes += movie.n_frames * movie.n_repeats * movie.refreshes_per_frame
+        seconds = n_refreshes / self._refresh_hz
+        length = f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+        return f"these take {length}, and stop-now ends them"
 
     def _ask_pause(self, who: str) -> tuple[str | None, str]:
         if self.block in _CLOSING or self._end is not None:

@@ -112,7 +112,10 @@ def read_public(folder: Path, name: str) -> PublicKey:
     """
     _check_name(name)
     path = folder / f"{name}{PUBLIC}"
-    how = "copy it here from the computer that it was made on: rig keys show there says where it is"
+    how = (
+        f"copy it here from the computer that it was made on, where rig keys show {name} says in which folder it is; "
+        f"or, for a key of this computer's own: rig keys make {name}"
+    )
     key = _decoded(path, _bytes_of(path, how=how), PublicKey)
     if len(key.public) != Z85_LENGTH:
         raise KeyFileError(f"{path}: holds no key of 40 characters; copy the file again")

@@ -19,6 +19,10 @@ from hardware.microscope.server import Cannot
 LONGEST_ANSWER = 300
 
 
+def _nobody(_line: str) -> None:
+    """Show nothing."""
+
+
 class TriggerLine:
     """Raises a line to start and lowers it to stop.
 
@@ -73,14 +77,24 @@ class CommandLine:
         ``{frame_rate_hz}`` stand for the recording's. No shell is asked.
     limit_s
         A program that takes longer is ended, and what it was to do counts as not done.
+    tell
+        Told the end of what a program has said, for the operator there.
     """
 
-    def __init__(self, programs: Mapping[Verb, Sequence[str]], *, limit_s: float, name: str = "command line") -> None:
+    def __init__(
+        self,
+        programs: Mapping[Verb, Sequence[str]],
+        *,
+        limit_s: float,
+        name: str = "command line",
+        tell: Callable[[str], None] = _nobody,
+    ) -> None:
         if missing := {Verb.START, Verb.STOP} - set(programs):
             raise ValueError(f"no program to {' and to '.join(sorted(missing))}; nothing could be recorded")
         self._programs = dict(programs)
         self._limit_s = limit_s
         self._name = name
+        self._tell = tell
         self._recording: Recording | None = None
 
     def about(self) -> About:
@@ -122,6 +136,12 @@ class CommandLine:
         with tempfile.TemporaryFile() as out:
             self._run_words(verb, words, out)
 
+    def _show(self, line: str) -> None:
+        try:
+            self._tell(line)
+        except Exception:  # noqa: BLE001 - what can't be shown was done all the same
+            self._tell = _nobody
+
     def _run_words(self, verb: Verb, words: list[str], out: IO[bytes]) -> None:
         try:
             ran = subprocess.run(
@@ -131,9 +151,11 @@ class CommandLine:
             raise Cannot(f"{words[0]} was ended: it took longer than {self._limit_s:g} s to {verb.value}") from error
         except OSError as error:
             raise Cannot(f"{words[0]} can't be run ({error.strerror or error})") from error
+        out.seek(max(0, out.seek(0, os.SEEK_END) - 4 * LONGEST_ANSWER))
+        said = out.read().decode(errors="replace").strip()[-LONGEST_ANSWER:]
+        for line in said.splitlines():
+            self._show(f"{words[0]}: {line}")
         if ran.returncode:
-            out.seek(max(0, out.seek(0, os.SEEK_END) - 4 * LONGEST_ANSWER))
-            said = out.read().decode(errors="replace").strip()[-LONGEST_ANSWER:]
             raise Cannot(f"{words[0]} ended with {ran.returncode}{': ' if said else ''}{said}")
 
 

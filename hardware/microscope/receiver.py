@@ -155,11 +155,14 @@ class Receiver:
         self._status_due_s = 0.0
         self._stop_due_s = -1e12
         self._complaints = Pace(per_s=1.0, burst=2)
+        self._comings = Pace(per_s=1.0, burst=MOST_WARNINGS)  # who comes and goes all the time fills nobody's screen
         self.phase = Phase.IDLE
         self.recording: Recording | None = None
         self._is_ours = False
         self.jobs: deque[Job] = deque()
         self.outbox: deque[tuple[bytes, bytes]] = deque()
+        self.told: deque[str] = deque(maxlen=MOST_WARNINGS)
+        """Who came and went, for the operator at the microscope."""
 
     @property
     def holds(self) -> bool:
@@ -200,7 +203,8 @@ class Receiver:
                         ),
                     )
             case Goodbye():
-                if self._in_force(sender, message.epoch, now_s):
+                if (leaves := self._in_force(sender, message.epoch, now_s)) is not None:
+                    self._tell_of(f"{leaves.who} has said goodbye", now_s)
                     self._current = None
                     self._stop_held("the rig has said goodbye", now_s)
 
@@ -253,6 +257,7 @@ class Receiver:
             if free and not follows:
                 self._stop_held("the rig was no longer heard of, and another one has come", now_s)
             if free or follows:
+                self._tell_of(f"{offered.who} {'is here again' if follows else 'commands this microscope'}", now_s)
                 current = self._current = offered
                 self._offered.clear()
         if current is None or current.token != token or current.sender != sender or current.revoked:
@@ -368,6 +373,7 @@ class Receiver:
         """See whether the rig is still there, and tell it what the microscope does."""
         current = self._current
         if current is not None and now_s - current.heard_s > current.lost_s:
+            self._tell_of(f"{current.who} is no longer heard of", now_s)
             self._current = current = None
             self._stop_held("the rig was no longer heard of", now_s)
         elif current is None:
@@ -414,6 +420,10 @@ class Receiver:
         """Put a sentence for the operator into every status from now on, until another recording is prepared."""
         if what not in self._warnings:
             self._warnings = [*self._warnings, what][-MOST_WARNINGS:]
+
+    def _tell_of(self, words: str, now_s: float) -> None:
+        if self._comings.allows(now_s):
+            self.told.append(words)
 
     def _answer(self, id_: str, verb: Verb, session: str, sender: bytes, stage: Stage, what: str, now_s: float) -> None:
         reply = Reply(id=id_, stage=stage, what=cut(what), phase=self.phase, at_s=now_s)

@@ -25,6 +25,7 @@ CLOSE_S = 5.0
 STOPS_WITHIN_S = 60.0
 """A program that ends waits so long for its microscope to stop: who leaves sooner leaves it acquiring."""
 LONGEST_POLL_S = 0.5
+DONE = "done"
 RENEW_S = 0.005
 
 
@@ -57,6 +58,15 @@ class Instrument(Protocol):
         """Return how far the recording is; quick, since it is asked for ten times a second."""
 
 
+def _words(job: Job, *, why: str | None, what: str) -> str:
+    """Return what came of a job, for the operator at the microscope; one without an id is a stop of our own."""
+    if job.id:
+        return f"{job.verb.value} {job.session}: {why or what}"
+    if why is not None:
+        return f"could not be stopped, though {job.why}: {why}"
+    return f"stopped, since {job.why}" + (f": {what}" if what != DONE else "")
+
+
 def new_token() -> str:
     """Return a name that nobody can guess."""
     return secrets.token_hex(16)
@@ -75,7 +85,8 @@ class MicroscopeServer:
     now_s
         The microscope computer's clock; its zero is of no importance.
     tell
-        Told a line for the operator there: what was done or refused, and at most once a second what was not taken.
+        Told a line for the operator there: who comes and goes, what was done or refused, and at most once a second what
+        was not taken.
         What it raises is told to the rig, and stops nothing.
 
     Raises
@@ -170,6 +181,10 @@ class MicroscopeServer:
                 if self._receiver.jobs:
                     self._lock.notify_all()
             self._send()
+            with self._lock:
+                told_of = [self._receiver.told.popleft() for _ in range(len(self._receiver.told))]
+            for words in told_of:
+                self._say(words)
             if told := self.refusals.take(time.monotonic()):
                 self._say(f"not taken: {told}")
         self._send()
@@ -227,7 +242,7 @@ class MicroscopeServer:
                 self._lock.notify_all()
 
     def _carry_out(self, job: Job) -> None:
-        what = "done"
+        what = DONE
         if job.verb is Verb.START:
             self._look()  # its trigger may have come by now
         with self._lock:
@@ -243,7 +258,7 @@ class MicroscopeServer:
             self._receiver.ended(job, why=why, what=what, now_s=self._now_s())
         self._waker.wake()
         if job.verb is not Verb.STATUS:
-            self._say(f"{job.verb.value} {job.session or job.why}: {why or what}")
+            self._say(_words(job, why=why, what=what))
 
     def _say(self, words: str) -> None:
         """Tell the operator here."""

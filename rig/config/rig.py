@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from hardware.events import Finding, Verdict
 from hardware.lines import Line
 from hardware.nidaq.connection import CardConfig, pin_of
 from hardware.simulated.microscope.faults import MicroscopeFault, MicroscopeStep
@@ -492,6 +493,19 @@ class RigConfig(_Strict):
     def simulated(self) -> bool:
         """Whether no real device is touched."""
         return isinstance(self.card, SimulatedCardConfig) or self.card.twin is not None
+
+    def doubts(self) -> list[Finding]:
+        """Return what may stand in this file and will not do what it seems to: a microscope without wires."""
+        if not self.simulated or not isinstance(self.microscope, ZmqMicroscopeConfig):
+            return []
+        return [
+            Finding(
+                name="microscope wires",
+                verdict=Verdict.WARN,
+                figure="its frame pulses reach a real card only; here vsync_2p stays silent, and it will be lost",
+                remedy="name a card of kind nidaq, or take a microscope of kind process: its pulses are simulated",
+            )
+        ]
 
 
 class ImageSetConfig(_Strict):

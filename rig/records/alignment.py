@@ -36,6 +36,8 @@ from rig.records.summary import Summary
 from stages.events import Lick
 from stimuli.patch import PATCH_FLIPS
 
+TWO_PHOTON = "2-photon frames"
+"""The name of the microscope's stream."""
 CLOSE_US = 1000.0
 """Half a millisecond's more than any card's call takes; a stream that is further off is warned of."""
 TICK_US = 1e6 / TICKS_PER_S
@@ -238,11 +240,12 @@ def _frames(lines: CardLines, said: list[MicroscopeState | ImagingStep], rig: Ma
         odd.append(f"{n_before} pulses before the trigger, which are no frames")
     groups = f"{n_groups} plane group{'s' if n_groups > 1 else ''}"
     return _train_stream(
-        "2-photon frames",
+        TWO_PHOTON,
         train,
         expected=expected,
         what=[groups, *odd],
         remedy="compare the recording's frames with these before it is aligned",
+        no_pulse="check the wire of vsync_2p, and whether the microscope acquired: nothing can be aligned",
         is_odd=bool(odd),
     )
 
@@ -305,6 +308,7 @@ def _exposures(lines: CardLines, cameras: list[CameraState]) -> list[Stream]:
                 expected=expected,
                 what=[*file, *odd],
                 remedy="compare the video's frames with these before it is aligned",
+                no_pulse=f"check the wire of {line.label}, and whether the camera recorded: nothing can be aligned",
                 is_odd=bool(odd),
             )
         )
@@ -334,8 +338,9 @@ def _odd(train: Train) -> list[str]:
 
 
 def _train_stream(
-    name: str, train: Train, *, expected: int | None, what: list[str], remedy: str, is_odd: bool
+    name: str, train: Train, *, expected: int | None, what: list[str], remedy: str, no_pulse: str, is_odd: bool
 ) -> Stream:
+    """Judge a train of pulses; ``remedy`` is for one that is not as it should be, ``no_pulse`` where there is none."""
     is_even = math.isfinite(train.rate_hz)
     agrees = expected is None or expected == train.n
     verdict = Verdict.FAIL if not train.n else Verdict.PASS if agrees and not is_odd else Verdict.WARN
@@ -347,7 +352,7 @@ def _train_stream(
         aligned_us=train.uneven_s * 1e6 if is_even and math.isfinite(train.uneven_s) else None,
         rate_hz=train.rate_hz if is_even else None,
         what=", ".join(what),
-        remedy="" if verdict is Verdict.PASS else remedy,
+        remedy={Verdict.PASS: "", Verdict.FAIL: no_pulse}.get(verdict, remedy),
     )
 
 

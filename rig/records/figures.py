@@ -27,6 +27,8 @@ from stages.metrics import ROLLING_TRIALS
 BEFORE_S, AFTER_S = 2.0, 4.0
 """What the raster shows around the change."""
 SMOOTH_S = 1.0
+LEAST_WATER_ML = 0.01
+"""The water's axis goes so far at least: one reward, even where none was given."""
 OUTCOMES = {
     "hit": ("#0072b2", "o"),
     "miss": ("#d55e00", "x"),
@@ -77,6 +79,7 @@ def session_png(figure: Figure) -> bytes:
 
 TRIAL_SPAN_S = (-4.6, 5.6)
 """What a figure of single trials shows around the change."""
+_OMITTED, _TIMEOUT, _DROP = "omitted", "time-out", "water"
 _BEFORE, _AFTER, _SCREEN = "#56b4e9", "#e69f00", "0.88"
 
 
@@ -100,13 +103,15 @@ def draw_exemplars(stage: str, trials: Sequence[Exemplar], *, screens: Mapping[s
     handles = [
         Patch(color=_BEFORE, label="stimulus"),
         Patch(color=_AFTER, label="changed stimulus"),
-        Patch(facecolor="white", edgecolor="0.3", ls=":", label="omitted"),
+        Patch(facecolor="white", edgecolor="0.3", ls=":", label=_OMITTED),
         Patch(facecolor="none", edgecolor="0.15", hatch="-----", lw=0, label="response window"),
-        Patch(facecolor="none", edgecolor="0.15", hatch="////", lw=0, label="time-out"),
+        Patch(facecolor="none", edgecolor="0.15", hatch="////", lw=0, label=_TIMEOUT),
         Line2D([], [], color="black", marker="|", ms=9, mew=1.8, ls="", label="lick"),
-        Line2D([], [], color="#0072b2", marker="v", ms=8, ls="", label="water"),
+        Line2D([], [], color="#0072b2", marker="v", ms=8, ls="", label=_DROP),
         Line2D([], [], color="0.15", lw=2.2, label="trial"),
     ]
+    absent = _absent(trials)
+    handles = [handle for handle in handles if handle.get_label() not in absent]
     figure.legend(handles=handles, loc="outside lower center", ncols=8, fontsize=8, frameon=False)
     return figure
 
@@ -174,6 +179,16 @@ def draw_patches(title: str, shown: Sequence[tuple[float, float, GreyFrame]], *,
     ax.set_title(title, fontsize=11, loc="left")
     ax.spines[:].set_visible(False)
     return figure
+
+
+def _absent(trials: Sequence[Exemplar]) -> set[str]:
+    """Return which of what only some trials have none of these has: it has no place in the legend."""
+    occurs = {
+        _OMITTED: any(shown.omitted for trial in trials for shown in trial.shown),
+        _TIMEOUT: any(trial.timeout_s is not None for trial in trials),
+        _DROP: any(trial.reward_s is not None for trial in trials),
+    }
+    return {name for name, is_there in occurs.items() if not is_there}
 
 
 def _exemplar(ax: Axes, trial: Exemplar, screens: Mapping[str, GreyFrame]) -> None:
@@ -270,10 +285,12 @@ def _raster(ax: Axes, trials: pd.DataFrame, response_window_s: tuple[float, floa
 
 
 def _rates(ax: Axes, trials: pd.DataFrame) -> None:
+    """Draw the raw rates, as the summary tells them; d′ is of rates that are corrected by trial count."""
     done = trials[~trials["aborted"] & (trials["outcome"] != "incomplete")]
     minutes = done["change_time_s"] / 60
-    ax.plot(minutes, done["rolling_hit_rate"], color=OUTCOMES["hit"][0], label="hit rate")
-    ax.plot(minutes, done["rolling_false_alarm_rate"], color=OUTCOMES["false_alarm"][0], ls="--", label="false alarms")
+    ax.plot(minutes, done["rolling_hit_rate_raw"], color=OUTCOMES["hit"][0], label="hit rate")
+    false_alarms = done["rolling_false_alarm_rate_raw"]
+    ax.plot(minutes, false_alarms, color=OUTCOMES["false_alarm"][0], ls="--", label="false-alarm rate")
     ax.set(ylim=(-0.05, 1.05), ylabel="rate")
     ax.set_title(f"rolling over {ROLLING_TRIALS} trials", loc="left", fontsize=11)
     right = ax.twinx()
@@ -300,6 +317,7 @@ def _water(ax: Axes, trials: pd.DataFrame) -> None:
         where="post",
         color="#0072b2",
     )
+    ax.set_ylim(0.0, max(float(given["reward_volume_ul"].sum()) / 1000, LEAST_WATER_ML) * 1.05)
     ax.set(ylabel="water (mL)", xlabel="session time (min)", title="water given in trials")
 
 

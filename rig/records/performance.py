@@ -68,7 +68,7 @@ def with_rolling(
     stage_parameters: Mapping[str, Any],
     monitor_delay_s: float = MONITOR_DELAY_S,
 ) -> pd.DataFrame:
-    """Return the trials' table with AllenSDK's rolling figures, one a trial; the rates corrected by trial count.
+    """Return the trials' table with AllenSDK's rolling figures, one a trial; rates raw, and corrected by trial count.
 
     Parameters
     ----------
@@ -79,6 +79,8 @@ def with_rolling(
         trial_columns(rows), monitor_delay_s=monitor_delay_s, opens_s=_opens_s(stage_parameters)
     )
     return trials.assign(
+        rolling_hit_rate_raw=rolling.hit_rates_raw,
+        rolling_false_alarm_rate_raw=rolling.false_alarm_rates_raw,
         rolling_hit_rate=rolling.hit_rates,
         rolling_false_alarm_rate=rolling.false_alarm_rates,
         rolling_d_prime=rolling.d_primes,

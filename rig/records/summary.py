@@ -303,12 +303,12 @@ def in_words(s: Summary, *, damage: list[str] | None = None) -> str:
     """Return the summary as an operator would tell it."""
     when = datetime.fromisoformat(s.started_at).strftime("%Y-%m-%d %H:%M")
     minutes = s.duration_s / 60
-    simulated = ", simulated" if s.simulated else ""
+    simulated = ", simulated" if s.simulated and not s.rig.startswith("simulated") else ""
     lines = [
         f"{s.mouse}, {s.stage}, on {s.rig}{simulated}, {when}, {minutes:.1f} min.",
         f"Ended: {s.ended.replace('_', ' ')}" + (f", {s.why}." if s.why else "."),
         *s.pictures,
-        *(["No trials: a sweep of patches."] if s.is_sweep else _trials_in_words(s)),
+        *_trials_in_words(s),
         (
             f"{s.water_ul / 1000:.3f} mL of water in {_n(s.n_rewards, 'reward')} (earned {s.water_earned_ul:g} uL, "
             f"auto {s.water_auto_ul:g} uL, free {s.water_free_ul:g} uL), {s.n_rewards_confirmed} confirmed by the "
@@ -357,6 +357,10 @@ def _told(source: PicturesFrom) -> str:
 
 
 def _trials_in_words(s: Summary) -> list[str]:
+    if s.is_sweep:
+        return ["No trials: a sweep of patches."]
+    if not s.n_trials:
+        return ["No trials: it ended before the first one."] if s.ended != "running" else ["No trials yet."]
     lines = [
         (
             f"{_n(s.n_trials, 'trial')}: {_n(s.n_hit, 'hit')} and {_n(s.n_miss, 'miss', 'misses')} on "

@@ -335,6 +335,7 @@ def assembled(
             preface += _ready(screen, stimuli, stack)
         preface.append(calibration_age(config, now().date()))
         preface += screen_calibration(config, now().date())
+        preface += config.doubts() if imaging else []
         _refuse_failed(preface)
         backend.begin(shown.start_host_s)
         watch.begin(backend.lines_before())

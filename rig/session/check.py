@@ -16,7 +16,7 @@ from hardware.nidaq.checks import loopback as loop_back
 from hardware.nidaq.edges import NidaqEdges
 from hardware.nidaq.outputs import NidaqOutputs
 from hardware.nidaq.valve import NidaqValve
-from hardware.protocols import DeviceError, EdgeSource
+from hardware.protocols import Device, DeviceError, EdgeSource
 from hardware.simulated.mice import MouseKind, Setting, make_mouse
 from rig.config.load import ConfigError, Problem
 from rig.config.rig import RigConfig, SimulatedCardConfig
@@ -58,6 +58,8 @@ def refuse_touch(config: RigConfig) -> None:
 def check_rig(config: RigConfig, *, loopback: bool, touch: bool = False) -> Iterator[Finding]:
     """Yield what the rig's devices find, one after the other, and a failure where one can't be opened.
 
+    Those before it are examined all the same; those after it are not opened, since most stand on the card.
+
     Parameters
     ----------
     loopback
@@ -67,22 +69,37 @@ def check_rig(config: RigConfig, *, loopback: bool, touch: bool = False) -> Iter
     """
     try:
         with ExitStack() as stack:
-            backend = _backend(config, stack, lick_wire=loopback)
+            backend, failed = _backend(config, stack, lick_wire=loopback)
+            opened: list[Device] = []
             for device in backend.in_order:
                 stack.callback(device.close)
-                device.open()
-            for device in backend.in_order:
+                try:
+                    device.open()
+                except DeviceError as error:
+                    failed.append(_failure(error))
+                    break
+                opened.append(device)
+            for device in opened:
                 yield from device.check()
+            yield from failed
+            if not opened:
+                return
             yield calibration_age(config, datetime.now(UTC).date())
             yield from screen_calibration(config, datetime.now(UTC).date())
-            if touch:
+            yield from config.doubts()
+            has_card = all(device in opened for device in (backend.edges, backend.sync, backend.valve))
+            if touch and has_card:
                 yield touched(backend.edges)
-            if loopback and backend.echo_is_high is not None:
+            if loopback and has_card and backend.echo_is_high is not None:
                 volume_ul = config.valve.volume_min_ul
                 yield _licks_over_wire(backend, refresh_hz=config.screen.refresh_hz)
                 yield from loop_back(backend.valve, echo_is_high=backend.echo_is_high, volume_ul=volume_ul)
     except DeviceError as error:
-        yield Finding(name=error.device, verdict=Verdict.FAIL, figure=error.what, remedy=error.remedy)
+        yield _failure(error)
+
+
+def _failure(error: DeviceError) -> Finding:
+    return Finding(name=error.device, verdict=Verdict.FAIL, figure=error.what, remedy=error.remedy)
 
 
 def touched(edges: EdgeSource) -> Finding:
@@ -119,8 +136,8 @@ def _licks_over_wire(backend: Backend, *, refresh_hz: float) -> Finding:
     return Finding(name=name, verdict=Verdict.PASS, figure=figure)
 
 
-def _backend(config: RigConfig, stack: ExitStack, *, lick_wire: bool) -> Backend:
-    """Return the rig's devices before nobody but a mouse that never licks."""
+def _backend(config: RigConfig, stack: ExitStack, *, lick_wire: bool) -> tuple[Backend, list[Finding]]:
+    """Return the rig's devices before nobody but a mouse that never licks, and what they had to do without."""
     card = config.card
     if not isinstance(card, SimulatedCardConfig):
         mouse, clock = MouseAtTwin(MouseKind.NEVER, SEED, Setting()), HostClock()
@@ -143,5 +160,10 @@ def _backend(config: RigConfig, stack: ExitStack, *, lick_wire: bool) -> Backend
     return _with_microscope(backend, config, stack)
 
 
-def _with_microscope(backend: Backend, config: RigConfig, stack: ExitStack) -> Backend:
-    return stack.enter_context(with_microscope(backend, config, clock=HostClock())) if config.imaging else backend
+def _with_microscope(backend: Backend, config: RigConfig, stack: ExitStack) -> tuple[Backend, list[Finding]]:
+    if not config.imaging:
+        return backend, []
+    try:
+        return stack.enter_context(with_microscope(backend, config, clock=HostClock())), []
+    except DeviceError as error:  # a key is missing: the others can be examined without it
+        return backend, [_failure(error)]

@@ -7,9 +7,11 @@ Rules
       and nothing here reads a clock: the loop says what time it is, on the host's.
     * The trigger is the acquisition line; the command to start goes with it. That frames come is believed when they
       have been seen on ``vsync_2p``, not when the microscope says so.
-    * What is lost is said once, as a fault that the policy judges. It is taken up again when frames come by themselves,
-      or when the operator goes on: then the recording is stopped, so that what it holds is kept, and another one is
-      prepared, armed and triggered; one that was never triggered is aborted.
+    * What is lost is said once, as a fault that the policy judges; once more where its frames stayed away at first, and
+      then it says that it has failed, or its link is gone.
+    * It is taken up again when frames come by themselves, or when the operator goes on: then the recording is stopped,
+      so that what it holds is kept, and another one is prepared, armed and triggered; one that was never triggered is
+      aborted.
     * However a session ends, the line goes low and the recording is stopped. What does not say within its limit that it
       has stopped is aborted, and what does not then either is named in the log: somebody must go and look.
 """
@@ -77,6 +79,8 @@ class Happened:
     """For the log, in order."""
     fault: DeviceError | None = None
     """The device has been lost."""
+    worse: bool = False
+    """It was lost before; the fault says what more is wrong with it."""
     recovered: bool = False
     """It works again."""
 
@@ -110,6 +114,7 @@ class ImagingSequence:
         self._limits = limits
         self.phase = ImagingPhase.IDLE
         self._said = MicroscopePhase.IDLE
+        self._has_said_stopped = False  # was its last word, before it failed or was not heard of any more
         self._begun_s = 0.0  # when the phase began
         self._triggered = False
         self._may_hold_frames = False  # triggered, and no other recording has been prepared since
@@ -162,10 +167,10 @@ class ImagingSequence:
         """Begin anew with a microscope that was lost: the operator has looked and goes on."""
         out = Happened()
         if self.phase is ImagingPhase.LOST:
+            self._triggered = False
             self._trigger(level=False, out=out)
             self._command(self._microscope.stop if self._may_hold_frames else self._microscope.abort, out, now_s)
             self._prepare_s = self._limits.reply_s + (self._limits.stop_s if self._may_hold_frames else 0.0)
-            self._triggered = False
             self._said = MicroscopePhase.IDLE
             self._to(ImagingPhase.PREPARING, now_s, out, what="once more, at the operator's wish")
             self._command(self._prepare, out, now_s)
@@ -217,12 +222,16 @@ class ImagingSequence:
 
     def _hear_state(self, state: MicroscopeState, out: Happened, now_s: float) -> None:
         """Take note of what the microscope says it is; what it may not be now has ended the recording."""
+        if state.phase is not MicroscopePhase.FAILED:
+            self._has_said_stopped = state.phase in (MicroscopePhase.STOPPED, MicroscopePhase.IDLE)
         has_ended = state.phase in (MicroscopePhase.FAILED, MicroscopePhase.IDLE, MicroscopePhase.STOPPED)
         match self.phase:
             case ImagingPhase.PREPARING:
                 is_lost = state.phase is MicroscopePhase.FAILED  # idle and stopped is what it was before
             case ImagingPhase.ARMING | ImagingPhase.STARTING | ImagingPhase.RUNNING:
                 is_lost = has_ended
+            case ImagingPhase.LOST:
+                is_lost = state.phase is MicroscopePhase.FAILED
             case _:
                 is_lost = False
         if is_lost:
@@ -255,7 +264,7 @@ class ImagingSequence:
                     self._to(ImagingPhase.RUNNING, now_s, out, what=f"first frames {waited_s:.2f} s after the trigger")
                     out.recovered, self._was_lost = self._was_lost, False
                 elif waited_s > limits.first_frames_s:
-                    self._lose(f"{self._no_frames(limits.first_frames_s)} of the trigger", out, now_s)
+                    self._lose(self._no_frames(limits.first_frames_s, of=" of the trigger"), out, now_s)
             case ImagingPhase.RUNNING:
                 silent_s = min(now_s, frames.read_until_s) - self._grew_s
                 if silent_s > limits.silent_s:
@@ -267,10 +276,10 @@ class ImagingSequence:
             case _:
                 pass
 
-    def _no_frames(self, silent_s: float) -> str:
+    def _no_frames(self, silent_s: float, *, of: str = "") -> str:
         acquires = self._said is MicroscopePhase.ACQUIRING
         though = ", though it says that it acquires: the 2-photon line is dead" if acquires else ""
-        return f"no frame on vsync_2p within {silent_s:.1f} s{though}"
+        return f"no frame on vsync_2p within {silent_s:.1f} s{of}{though}"
 
     def _judge_lost(self, out: Happened, now_s: float) -> None:
         """Take it up again when frames come and nothing is said against it."""
@@ -299,7 +308,12 @@ class ImagingSequence:
             return
         figure = f"{why}, though it was aborted"
         remedy = "go and look whether it still acquires, and stop it there"
-        out.events.append(Finding(name=self.name, verdict=Verdict.FAIL, figure=figure, remedy=remedy))
+        verdict = Verdict.FAIL
+        if self._has_said_stopped and now_s - self._grew_s >= QUIET_S and not has_stopped:
+            figure = "has stopped by itself, by its last word, and does not answer any more"
+            remedy = "look whether its program runs, and whether it has kept its recording"
+            verdict = Verdict.WARN
+        out.events.append(Finding(name=self.name, verdict=verdict, figure=figure, remedy=remedy))
         self._to(ImagingPhase.FINISHED, now_s, out, what=figure)
 
     # --- what it does -------------------------------------------------------------------------------
@@ -318,7 +332,9 @@ class ImagingSequence:
         must_say: bool = False,
     ) -> None:
         """Say that it is lost; at the end there is nothing to lose any more."""
-        if self.phase in (ImagingPhase.LOST, ImagingPhase.STOPPING, ImagingPhase.FINISHED):
+        is_worse = self.phase is ImagingPhase.LOST and self._triggered and must_say and not self._must_say
+        out.worse = out.worse or is_worse
+        if self.phase in (ImagingPhase.LOST, ImagingPhase.STOPPING, ImagingPhase.FINISHED) and not is_worse:
             if self.phase is ImagingPhase.STOPPING:
                 self._said = MicroscopePhase.FAILED
             return

@@ -315,6 +315,8 @@ class Loop:
     def _hear(self, said: Said, flip: Flip, inputs: list[InputEvent]) -> None:
         """Record what microscope and cameras have to say; a failure is a fault for the policy to judge."""
         self._record_all(flip, said.events)  # type: ignore[arg-type]  # all of them are in AnyEvent (tested)
+        for device in said.worse:
+            self._faults.forget(device)
         for error in said.faults:
             self._faults.name(error, inputs, time_s=self._time_s)
         for device in said.recovered:

@@ -32,12 +32,16 @@ class Said:
     events: list[Event] = field(default_factory=list)
     """For the log, in order."""
     faults: list[DeviceError] = field(default_factory=list)
+    worse: list[str] = field(default_factory=list)
+    """Devices whose fault was named before, and is to be named anew."""
     recovered: list[str] = field(default_factory=list)
     """Devices that work again."""
 
     def take(self, happened: Happened, *, device: str) -> None:
         """Add what came of one device's step."""
         self.events += happened.events
+        if happened.worse:
+            self.worse.append(device)
         if happened.fault is not None:
             self.faults.append(happened.fault)
         if happened.recovered:

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hardware.events import ClockFitted, ControllerFailed, Finding, MicroscopePhase, MicroscopeState
+from hardware.events import ClockFitted, ControllerFailed, Finding, ImagingStep, MicroscopePhase, MicroscopeState
 from hardware.events import Verdict as Found
 from rig.lab.rows import Aspect, Container, Judge, Judgement, Plane, Session, Verdict
 from rig.log.reader import SessionLog
-from rig.records.alignment import alignment_of
+from rig.records.alignment import TWO_PHOTON, alignment_of
 from stages.events import DeviceFault, EndReason, RewardFailed
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ MOST_PLANES = 8
 GOOD_RESIDUAL_US = 1000.0
 """Card and host agree better than a millisecond, a sixteenth of the monitor's refresh and a tenth of the fastest
 microscope's frame (TASK_FACTS 8: 31 Hz and less)."""
+FRAMES = f"alignment of {TWO_PHOTON}"
+"""The finding of a session whose card saw the microscope's frames, whoever commanded it."""
 RIGS = (Aspect.HARDWARE, Aspect.SOFTWARE, Aspect.ALIGNMENT)
 """What the rig judges, of the whole session."""
 OPERATORS = {
@@ -102,7 +104,7 @@ def judged_by_rig(
     crashed = log.ended is None or log.ended.reason is EndReason.CRASHED
     software = failed or (["the session crashed"] if crashed else []) + log.damage
     found = [stream.finding() for stream in alignment_of(log).streams] if alignment is None else [*alignment]
-    good, figure = _aligned(events, found)
+    good, figure = _aligned(events, found, images=bool(started.stage_parameters.get("imaging")))
     return [
         verdict(Aspect.HARDWARE, Judgement.FAIL if broke else Judgement.PASS, "; ".join(broke) or "no device failed"),
         verdict(Aspect.SOFTWARE, Judgement.FAIL if software else Judgement.PASS, "; ".join(software) or "ended whole"),
@@ -244,14 +246,21 @@ def _hardware(events: Sequence[object]) -> Iterator[str]:
                 pass
 
 
-def _aligned(events: Sequence[object], findings: Sequence[Finding]) -> tuple[Judgement, str]:
-    """Judge the clocks and the streams on them; what was never measured is not judged."""
+def _aligned(events: Sequence[object], findings: Sequence[Finding], *, images: bool) -> tuple[Judgement, str]:
+    """Judge the clocks and the streams on them; what was never measured is not judged.
+
+    A stage that ``images`` fails where no microscope took part: there is nothing to be aligned, however good the
+    clocks are.
+    """
     fits = [event for event in events if isinstance(event, ClockFitted)]
     wrong = [f"{each.name}: {each.figure}" for each in findings if each.verdict is Found.FAIL]
     if wrong:
         return Judgement.FAIL, "; ".join(wrong)
     if not fits:
         return Judgement.NOT_JUDGED, "no clock was fitted"
+    commanded = any(isinstance(event, ImagingStep | MicroscopeState) for event in events)
+    if images and not commanded and FRAMES not in {each.name for each in findings}:
+        return Judgement.FAIL, "no 2-photon frames: no microscope took part in this session"
     settled = [fit.residual_us for fit in fits[1:]] or [fits[0].residual_us]
     good = max(settled) <= GOOD_RESIDUAL_US
     return Judgement.PASS if good else Judgement.FAIL, f"residual {max(settled):.0f} us at most, over {len(fits)} fits"

@@ -118,6 +118,21 @@ def test_a_program_that_fails_is_refused_in_a_sentence(program: list[str], limit
     assert str(caught.value).endswith(says)
 
 
+def test_what_a_program_says_is_shown_there_and_what_cannot_be_shown_was_done_all_the_same() -> None:
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if "two" in line:
+            raise BrokenPipeError(32, "nobody reads any more")
+
+    programs = {Verb.START: ["printf", "one\\ntwo\\nthree\\n"], Verb.STOP: ["printf", "stops"]}
+    instrument = CommandLine(programs, limit_s=SOON_S, tell=tell)
+    instrument.start()
+    instrument.stop()
+    assert told == ["printf: one", "printf: two"]
+
+
 def test_a_scan_that_is_left_running_in_the_background_has_been_started_all_the_same() -> None:
     """It holds the output of the program that started it."""
     scan = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(8)'])"

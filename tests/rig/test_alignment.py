@@ -195,6 +195,8 @@ def test_a_dead_line_fails_by_name(log: SessionLog, tmp_path: Path) -> None:
     summary, words = summarise(dead)
     assert summary.monitor_delay_origin == "nominal"
     assert "FAIL Alignment of photodiode: 0 counted" in words
+    for name, wire in (("2-photon frames", "vsync_2p"), ("cam2 exposure", "cam2_exposure")):
+        assert stream(dead, name).remedy.startswith(f"check the wire of {wire}"), "there is nothing to compare"
 
 
 def test_a_frame_pulse_and_a_lick_that_are_not_on_the_card_are_warned_of(log: SessionLog, tmp_path: Path) -> None:

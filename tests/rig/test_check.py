@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from hardware.events import Verdict
 from hardware.lines import Line
+from hardware.links.keys import make_key
 from hardware.simulated.twin import Twin
 from rig.cli import app
 from rig.config.files import load_rig, shipped
@@ -196,3 +197,35 @@ def test_a_line_that_is_not_there_can_not_fail() -> None:
         with pytest.raises(ValueError, match=rf"faults\.{fault}: there is no line vsync_2p"):
             RigConfig.model_validate({**fields, "faults": {fault: 1.0}})
     RigConfig.model_validate({**fields, "faults": {"photodiode_unplugged_s": 1.0}})
+
+
+def away(tmp_path: Path, *, key: bool) -> Path:
+    """A rig with a simulated card whose microscope's computer does not answer."""
+    keys = tmp_path / "keys"
+    for name in ("rig1", "scope") if key else ():
+        make_key(keys, name, made_at="2026-01-01")
+    fields = f"  kind: zmq\n  address: 127.0.0.1:9\n  keys: {keys}\n  own_key: rig1\n  peer_key: scope\n"
+    fields += "  reply_s: 0.2\n  heartbeat_s: 0.05\n"
+    before, _, after = shipped("rigs")["simulated_link"].read_text(encoding="utf-8").partition("microscope:\n")
+    path = tmp_path / "rig.yaml"
+    path.write_text(f"{before}microscope:\n{fields}{after[after.index('lick_latency_s') :]}", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("key", [True, False], ids=["its computer is away", "its key is missing"])
+def test_all_others_are_examined_where_the_microscope_can_t_be(tmp_path: Path, key: bool) -> None:
+    code, words = said("--rig", away(tmp_path, key=key))
+    assert code == 1
+    assert "✗ FAIL  microscope: " in words
+    assert "✓ pass  lick line: low." in words
+    assert any("valve calibration age" in line for line in words.splitlines())
+
+
+def test_a_real_microscope_on_a_rig_without_wires_is_warned_of(tmp_path: Path) -> None:
+    path = away(tmp_path, key=True)
+    warning = "microscope wires: its frame pulses reach a real card only; here vsync_2p stays silent"
+    assert f"▲ warn  {warning}" in said("--rig", path)[1]
+    validated = CliRunner().invoke(app, ["validate", str(path)])
+    assert validated.exit_code == 0
+    assert f"▲ {warning}" in validated.stderr
+    assert "fine but for that" in validated.stdout

@@ -78,6 +78,18 @@ def test_a_changed_stage_still_has_a_trial_of_each_kind(changes: dict[str, Any])
     assert [trial.kind for trial in exemplars(builders.stage(IMAGES, **changes))] == kinds
 
 
+def test_the_legend_names_only_what_the_trials_have() -> None:
+    def legend(*kinds: str) -> set[str]:
+        figure = draw_exemplars(IMAGES, [trials[kind] for kind in kinds])
+        return {text.get_text() for text in figure.legends[0].get_texts()}
+
+    trials = of(IMAGES)
+    assert {"omitted", "time-out", "water"} <= legend(*trials)
+    assert legend("miss", "correct reject").isdisjoint({"omitted", "time-out", "water"})
+    assert "water" in legend("hit")
+    assert "time-out" in legend("aborted")
+
+
 def test_what_the_picture_shows_is_what_the_task_did() -> None:
     stage = builders.stage(IMAGES, presentation={"kind": "flashed", "flash_s": 0.2, "gray_s": 0.55})
     for trial in exemplars(stage):

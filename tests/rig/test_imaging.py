@@ -18,6 +18,7 @@ from hardware.events import (
     MicroscopeEvent,
     MicroscopePhase,
     MicroscopeState,
+    Verdict,
 )
 from hardware.protocols import DeviceError, Identity
 from rig.session.cameras import CameraSequence
@@ -88,6 +89,8 @@ class Scripted:
         self._take("abort")
 
     def poll(self) -> Sequence[MicroscopeEvent]:
+        if "poll" in self.raises:
+            raise DeviceError(device=self.name, what="poll is refused", remedy="look")
         said = [(at_s, phase) for at_s, phase in [*self._due, *self.says] if at_s <= self.now_s]
         self._due = [item for item in self._due if item[0] > self.now_s]
         self.says = [item for item in self.says if item[0] > self.now_s]
@@ -148,6 +151,7 @@ class Run:
     faults: list[tuple[float, str]] = field(default_factory=list)
     recovered_s: list[float] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    n_worse: int = 0
 
     def take(self, happened: Happened) -> None:
         now_s = self.scripted.now_s
@@ -155,6 +159,7 @@ class Run:
         self.findings += [event for event in happened.events if isinstance(event, Finding)]
         if happened.fault is not None:
             self.faults.append((now_s, happened.fault.what))
+        self.n_worse += happened.worse
         if happened.recovered:
             self.recovered_s.append(now_s)
 
@@ -211,7 +216,11 @@ LOST = [
     # what it does, when it is lost, what is said of it
     (Scripted(after_s={"prepare": NEVER_S}), 1.0, "has not been prepared within 1 s"),
     (Scripted(after_s={"arm": NEVER_S}), 1.0, "has not been armed within 1 s"),
-    (Scripted(frames_after_s=NEVER_S), 2.0, "the 2-photon line is dead"),
+    (
+        Scripted(frames_after_s=NEVER_S),
+        2.0,
+        "within 2.0 s of the trigger, though it says that it acquires: the 2-photon",
+    ),
     (Scripted(frames_after_s=NEVER_S, after_s={"start": NEVER_S}), 2.0, "no frame on vsync_2p within 2.0 s"),
     (Scripted(answers={"prepare": S.FAILED}), 0.0, "has failed"),
     (Scripted(raises=frozenset({"prepare"})), 0.0, "prepare is refused"),
@@ -246,6 +255,20 @@ def test_frames_that_come_again_clear_the_alarm() -> None:
     assert len(run.faults) == 1
     assert run.recovered_s == pytest.approx([5.0], abs=0.3)
     assert run.phases[-1] is P.RUNNING
+
+
+@pytest.mark.parametrize("link_gone", [False, True], ids=["it says that it has failed", "its link has ended"])
+def test_a_microscope_whose_frames_stayed_away_and_which_then_fails_is_named_once_more(link_gone: bool) -> None:
+    scripted = Scripted(dead_from_s=3.0, says=[] if link_gone else [(5.0, S.FAILED), (6.0, S.FAILED)])
+    run = begun(scripted)
+    run.until(5.0)
+    if link_gone:
+        scripted.raises = frozenset({"poll"})
+    run.until(8.0)
+    assert [int(at_s) for at_s, _ in run.faults] == [3, 5]
+    assert "no frame on vsync_2p" in run.faults[0][1]
+    assert ("poll is refused" if link_gone else "has failed") in run.faults[1][1]
+    assert run.phases.count(P.LOST) == run.n_worse + 1 == 2
 
 
 def test_what_has_failed_by_its_own_word_is_taken_up_again_by_its_own_word_alone() -> None:
@@ -333,6 +356,18 @@ def test_what_does_not_stop_is_aborted_and_what_is_not_aborted_is_named() -> Non
     assert "go and look" in finding.remedy
 
 
+def test_a_microscope_that_said_it_had_stopped_before_its_link_ended_is_no_failure_to_stop() -> None:
+    """Its program was ended: it stopped first, then nobody answered any more."""
+    scripted = Scripted(dead_from_s=2.0, says=[(4.0, S.STOPPED), (5.0, S.FAILED)])
+    run = begun(scripted)
+    run.until(6.0)
+    scripted.answers = {"stop": S.FAILED, "abort": S.FAILED}
+    run.end()
+    (finding,) = run.findings
+    assert finding.verdict is Verdict.WARN
+    assert finding.figure == "has stopped by itself, by its last word, and does not answer any more"
+
+
 def test_a_microscope_that_says_it_has_stopped_and_gives_frames_is_not_believed() -> None:
     run = begun(Scripted(goes_on=True))
     run.until(2.0)
@@ -387,7 +422,8 @@ def test_whatever_the_microscope_does_it_ends_within_the_limits_with_the_line_lo
     run.until(end_s)
     n_triggers = run.phases.count(P.STARTING)
     assert run.commands.count("start") <= n_triggers <= 2
-    assert len(run.faults) <= 1 + run.phases.count(P.RUNNING) + run.phases.count(P.PREPARING)
+    assert len(run.faults) <= 1 + run.phases.count(P.RUNNING) + run.phases.count(P.PREPARING) + run.n_worse
+    assert run.n_worse <= run.phases.count(P.STARTING)
     assert run.end() <= LIMITS.stop_s + LIMITS.reply_s + 4 * STEP_S
     assert run.phases[-1] is P.FINISHED
     assert not run.scripted.level

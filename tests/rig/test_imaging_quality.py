@@ -100,6 +100,16 @@ def test_a_stream_that_is_not_aligned_fails_and_clocks_never_fitted_are_not_judg
     assert verdicts(blind)[Aspect.ALIGNMENT] == (Judgement.NOT_JUDGED, "no clock was fitted")
 
 
+def test_a_stage_that_images_fails_where_no_microscope_took_part_however_good_the_clocks_are() -> None:
+    alone = run(stage(IMAGES), rig_config("simulated")).as_read()
+    by_hand = Finding(name="alignment of 2-photon frames", verdict=Found.PASS, figure="900 counted")
+
+    found = verdicts(alone)
+    assert found[Aspect.ALIGNMENT] == (Judgement.FAIL, "no 2-photon frames: no microscope took part in this session")
+    assert found[Aspect.HARDWARE][0] is found[Aspect.SOFTWARE][0] is Judgement.PASS
+    assert verdicts(alone, alignment=[by_hand])[Aspect.ALIGNMENT][0] is Judgement.PASS
+
+
 def test_the_streams_of_a_session_are_judged_wherever_its_log_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

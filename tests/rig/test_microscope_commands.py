@@ -58,7 +58,7 @@ def test_keys_are_made_listed_and_shown_and_the_secret_is_never_printed(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["keys", "show", "scope"], "scope.public.json: there is no such key; copy it here"),
+        (["keys", "show", "scope"], "of this computer's own: rig keys make scope"),
         (["keys", "make", "a/b"], "'a/b' can't be the name of a key"),
         (
             ["microscope", "serve", "--adapter", "command"],
@@ -108,7 +108,7 @@ def test_a_microscope_is_served_from_the_command_line_and_commanded_with_key_fil
     keys, said = tmp_path / "keys", tmp_path / "said"
     for name in ("rig1", "scope"):
         assert rig("keys", "make", name, "--keys", keys).exit_code == 0
-    writing = f"{sys.executable} -c \"open('{said}', 'a').write('WORD ')\""
+    writing = f"{sys.executable} -c \"open('{said}', 'a').write('WORD '); print('laser on')\""
     program = [sys.executable, "-m", "rig", "microscope", "serve", "--adapter", "command", "--port", "0"]
     program += ["--keys", str(keys), "--key", "scope", "--allow", "rig1"]
     program += ["--start", writing.replace("WORD", "start-{session}"), "--stop", writing.replace("WORD", "stop")]
@@ -142,8 +142,13 @@ def test_a_microscope_is_served_from_the_command_line_and_commanded_with_key_fil
         serving.wait()
         serving.stdout.close()  # type: ignore[union-attr]
     assert said.read_text().split() == ["start-s1", "stop"]
-    assert "start s1: done" in told
-    assert "stop the rig has said goodbye: done" in told
+    said_when = [re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  (.*)", each) for each in told.splitlines()]
+    lines = [each[1] for each in said_when if each is not None]
+    assert len(lines) == len(said_when), told
+    wanted = ["r commands this microscope", "prepare s1: done", "arm s1: done", "start s1: done"]
+    wanted += ["r has said goodbye", "stopped, since the rig has said goodbye"]
+    assert [each for each in lines if each in wanted] == wanted
+    assert any(each.endswith(": laser on") for each in lines), "what its programs say"
 
 
 # --- a rig's file -----------------------------------------------------------------------------------

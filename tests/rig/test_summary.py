@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from rig.log.reader import read_session
+from rig.records.figures import draw_session
 from rig.records.performance import response_window_s, trial_columns, with_performance, with_rolling
 from rig.records.products import SUMMARY_JSON, SUMMARY_TEXT, TRIALS, summarise, write_products
 from rig.records.summary import ClockRow, Summary, in_words
@@ -138,6 +139,21 @@ def test_the_products_tell_rolling_figures_and_the_peak(tmp_path: Path) -> None:
     assert "peak d-prime none" in (folder / SUMMARY_TEXT).read_text(encoding="utf-8")
 
 
+def test_the_picture_has_the_rates_of_the_summary_and_no_water_below_nothing() -> None:
+    rows = [row(number, Outcome.MISS) for number in range(6)] + [row(6, Outcome.CORRECT_REJECT)]
+    trials = with_rolling(trial_table(rows), rows, stage_parameters=STAGE)
+    flips = short().as_read().flips
+    figure = draw_session(title="", trials=trials, flips=flips, refresh_hz=60.0, response_window_s=(0.15, 0.75))
+
+    rates, water = figure.axes[1], figure.axes[3]
+    drawn = {str(line.get_label()): np.asarray(line.get_ydata(), float) for line in rates.lines}
+    assert drawn["hit rate"].tolist() == [0.0] * 7
+    assert drawn["false-alarm rate"][-1] == 0.0
+    assert water.get_ylabel() == "water (mL)"
+    assert water.get_ylim()[0] == 0.0
+    assert trials["rolling_hit_rate"].iloc[0] == 0.5, "the table has AllenSDK's corrected rates as before"
+
+
 # --- in words ---------------------------------------------------------------------------------------
 
 
@@ -154,9 +170,23 @@ def test_one_is_told_in_the_singular() -> None:
 
 def test_none_and_many_are_told_in_the_plural() -> None:
     none = {name: 0 for name in Summary.__struct_fields__ if name.startswith("n_")}
-    assert "0 trials: 0 hits and 0 misses on 0 go trials" in in_words(changed(**none))
+    assert "2 trials: 0 hits and 0 misses on 0 go trials" in in_words(changed(**none | {"n_trials": 2}))
     assert "2 flashes shown" in in_words(changed(n_flashes_shown=2))
     assert "2 misses" in in_words(changed(n_miss=2))
+
+
+@pytest.mark.parametrize(
+    ("ended", "says"), [("stopped", "No trials: it ended before the first one."), ("running", "No trials yet.")]
+)
+def test_a_session_without_a_trial_says_so_in_one_line(ended: str, says: str) -> None:
+    lines = in_words(changed(n_trials=0, ended=ended, hit_rate=None, d_prime=None)).splitlines()
+    assert says in lines
+    assert not any("hits" in line or "d-prime" in line for line in lines)
+
+
+def test_that_a_rig_is_simulated_is_said_once() -> None:
+    assert ", on simulated, 20" in in_words(changed(rig="simulated"))
+    assert ", on box-1, simulated, 20" in in_words(changed(rig="box-1"))
 
 
 @pytest.mark.parametrize(

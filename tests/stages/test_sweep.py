@@ -181,7 +181,19 @@ def test_stop_lets_the_patch_end_and_runs_the_closing_blocks() -> None:
     assert ran.ended.reason is EndReason.STOPPED
     assert len(ran.all(FlashShown)) == 7  # that from 2 s to 2.25 s is the seventh
     assert ran.ended.time_s == pytest.approx(2.25 + 0.5, abs=0.05)
-    assert ran.answers[0][2] == "stops, with the closing blocks, when the patch that is on has gone"
+    when = "when the patch that is on has gone"
+    assert ran.answers[0][2] == f"stops, with the closing blocks, {when}; these take 0.5 s, and stop-now ends them"
+
+
+def test_who_asks_for_a_stop_is_told_how_long_the_closing_blocks_take() -> None:
+    movie = {"name": "natural_movie_one", "frame_rate_hz": 30.0, "n_frames": 900, "n_repeats": 10}
+    ran = run(
+        stage(SWEEP, movie=movie, gray_after_s=30.0),
+        RIG,
+        licks_s=[],
+        commands=[command("stop", at_s=0.2), command("stop-now", at_s=1.0)],
+    )
+    assert ran.answers[0][2].endswith("; these take 5.5 min, and stop-now ends them")
 
 
 def test_stop_in_the_gray_before_shows_nothing() -> None:
