@@ -182,7 +182,7 @@ class Laboratory:
                 name=self.config.rig,
                 simulated=self.simulated,
                 data_dir=self.data_dir,
-                stage=lambda _mouse, name: self.stage(name),
+                stage=self.stage,
                 plan=self.plan,
                 run=self.run,
                 check=lambda: iter(self.findings),

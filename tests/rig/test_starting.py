@@ -436,7 +436,7 @@ def test_a_session_that_was_run_past_the_laboratory_wants_the_name_typed(there: 
     another_run = there.data_dir / f"{there.day}T110000Z_M1_{T1}"
     later(there)
     there.n_days -= 1
-    there.run(there.plan(there.lab.mouse("M1"), there.stage(T1), another_run, there.ids(), []))
+    there.run(there.plan(there.lab.mouse("M1"), there.stage(there.lab.mouse("M1"), T1), another_run, there.ids(), []))
     there.n_days += 1
     unsure = Scripted()
     with pytest.raises(StartRefused, match=f"M1 had a session on 2026-01-05 at {T1} that was not started by rig start"):
