@@ -27,7 +27,7 @@ from rig.session.assemble import SessionPlan, refuse_fast, refuse_misfits
 from rig.training.model_mouse import model_mouse
 from rig.training.parties import Asked, Rigged
 from rig.training.projection import day_of
-from rig.training.standing import standing
+from rig.training.standing import refused_by_rows, standing
 from rig.training.start import start
 from rig.training.today import lines, page
 from rig.training.wording import seen_words, sentence_of
@@ -36,7 +36,7 @@ from stages.history import SessionFacts
 from stages.parameters import Stage, StageParameters
 
 if TYPE_CHECKING:
-    pass
+    from rig.lab.lab import Lab
 
 MORNING = "T10:00:00"
 """When a session on a simulated day is said to begin."""
@@ -54,7 +54,12 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
             if not found.mice:
                 out.print("No mice yet: rig mouse add.", markup=False)
                 return
-            rows = lines(found, curriculum=curriculum_of, is_passive=partial(_is_passive, shell))
+            rows = lines(
+                found,
+                curriculum=curriculum_of,
+                is_passive=partial(_is_passive, shell),
+                refused=partial(_refused, laboratory),
+            )
             out.print(page(found, rows), soft_wrap=False)
 
     @app.command("start")
@@ -225,6 +230,13 @@ def _is_passive(shell: Shell, mouse: Mouse, stage: str) -> bool:
     except ConfigError:
         return False  # a decision that is not made, or a file that rig start will refuse
     return not isinstance(parameters, StageParameters) or parameters.passive
+
+
+def _refused(lab: Lab, mouse: Mouse) -> str | None:
+    try:
+        return refused_by_rows(lab, mouse, curriculum=curriculum_of(mouse))
+    except ConfigError as error:  # of this mouse alone: the others are to be seen
+        return str(error)
 
 
 def _morning(day: str, data_dir: Path) -> datetime:

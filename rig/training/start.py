@@ -9,6 +9,7 @@ happens. What was done before (the weight, the water) stays on record, and is no
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -30,7 +31,6 @@ from rig.training.standing import (
     record_decision,
     record_log,
     standing,
-    take_in_unrecorded,
 )
 from rig.training.welfare import (
     Limits,
@@ -40,6 +40,7 @@ from rig.training.welfare import (
     refuse_no_drink,
     weight_words,
 )
+from rig.training.whose import not_on_record, refuse_not_begun, take_in_unrecorded
 from rig.training.wording import coming, goodbye
 from stages.curriculum import Curriculum
 from stages.events import EndReason
@@ -81,6 +82,7 @@ def start(
     ):
         operator.tell(f"Found a session that was not on record, of {row.day} at {row.stage}: recorded now.")
     try:
+        _leave_out_or_refuse(lab, name, operator=operator, rig=rig, archive=archive)
         now = standing(lab, mouse, curriculum=curriculum(mouse), archive=archive)
     except NoDecision as error:
         operator.show_name(name)
@@ -121,6 +123,20 @@ def start(
         goodbye(name, day.after, undecided=day.undecided, problem=day.problem, had_ml=had_ml, owed_ml=day.owed_ml)
     )
     return day
+
+
+def _leave_out_or_refuse(lab: Lab, mouse: str, *, operator: Operator, rig: Rigged, archive: Archive) -> None:
+    """Refuse to decide past a real session that no start began; leave a simulated one out, and say so."""
+    found = not_on_record(lab, mouse, simulated=rig.simulated, archive=archive)
+    if not rig.simulated:
+        refuse_not_begun(mouse, found, day_of_session=rig.day_of_session)
+    if found:
+        n = f"{len(found)} simulated sessions" if len(found) > 1 else "a simulated session"
+        last = shlex.quote(str(found[-1].folder))
+        operator.tell(
+            f"Left out: {n} of {mouse} that rig start did not begin, the last one in {last}; "
+            f"rig mouse take-in {mouse} {last} --why REASON counts it all the same."
+        )
 
 
 def _confirm_history(lab: Lab, mouse: str, *, asked: Asked, operator: Operator) -> None:

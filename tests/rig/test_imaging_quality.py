@@ -25,7 +25,7 @@ from rig.training.imaging import (
     quality,
     set_planes,
 )
-from rig.training.standing import take_in_unrecorded
+from rig.training.whose import take_in
 from tests.builders import IMAGES, rig_config, run, stage
 from tests.rig.laboratory import Laboratory, laboratory
 
@@ -116,8 +116,10 @@ def test_the_streams_of_a_session_are_judged_wherever_its_log_is_recorded(
             Override(mouse="M1", day=there.day, kind=OverrideKind.STAGE, stage=IMAGES, why="it was trained elsewhere")
         )
         folder = there.data_dir / f"{there.day}T100000Z_M1_{IMAGES}"
-        there.run(there.plan(there.lab.mouse("M1"), there.stage(IMAGES), folder, there.ids(), []))
-        take_in_unrecorded(there.lab, "M1", simulated=True, who="tester", archive=there.archive)
+        there.run(
+            there.plan(there.lab.mouse("M1"), there.stage(there.lab.mouse("M1"), IMAGES), folder, there.ids(), [])
+        )
+        take_in(there.lab, "M1", folder, day=there.day, why="run by hand", who="tester", archive=there.archive)
 
         told = [each.words() for each in quality(there.lab, session(there).session_id)]
 
