@@ -77,7 +77,9 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
         override: Annotated[
             bool,
             typer.Option(
-                "--override", help="Start a second session on one day, or while the laboratory is away. Needs --why."
+                "--override",
+                help="Start a second session on one day, while the laboratory is away, or an imaging stage without a "
+                "microscope. Needs --why.",
             ),
         ] = False,
         why: Annotated[str | None, typer.Option(help="The reason for --override; stays on record.")] = None,
@@ -186,6 +188,7 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                     rig=Rigged(
                         name=config.rig,
                         simulated=config.simulated,
+                        images=config.imaging,
                         data_dir=data_dir,
                         stage=stage_on_rig,
                         plan=plan,

@@ -94,6 +94,11 @@ def start(
     passive = not isinstance(stage, StageParameters) or stage.passive
     if crashed is None and asked.override_why is None:
         lab.refuse_second(name, day=asked.day)  # before anybody handles the mouse; the lease has the last word
+    if stage.imaging and not rig.images and asked.override_why is None:
+        raise StartRefused(
+            f"{stage.stage} is imaged, and {rig.name} has no microscope (imaging: false in its file): start {name} on "
+            "a rig that has one, or without imaging with --override --why REASON"
+        )
     if asked.water_ml is not None and not passive:
         raise StartRefused(
             f"{name} earns its water today, at {stage.stage}: what it was given by hand is recorded with rig mouse "
@@ -231,6 +236,8 @@ def _run(
     with _held(lab, now, plan.session_id, crashed, asked=asked, operator=operator, rig=rig) as session_id:
         if session_id != plan.session_id:
             plan = _planned(rig, now, stage, session_id)
+        if stage.imaging and not rig.images:
+            _unimaged(lab, now, plan, asked, operator)
         try:
             day.problem = rig.run(plan)
         finally:  # an interrupt, too: what showed nothing was no session, and takes no day away
@@ -240,6 +247,22 @@ def _run(
         if not begun:
             raise StartRefused(day.problem or f"{plan.folder}: the session left no log")
         day.session = record_log(lab, plan.folder, who=asked.who, archive=archive, day_of_session=rig.day_of_session)
+
+
+def _unimaged(lab: Lab, now: Standing, plan: SessionPlan, asked: Asked, operator: Operator) -> None:
+    """Record that an imaging stage runs without a microscope, by an operator's word."""
+    row = Override(
+        mouse=now.mouse.name,
+        day=asked.day,
+        kind=OverrideKind.NO_MICROSCOPE,
+        session_id=str(plan.session_id),
+        why=asked.override_why or "",
+        who=asked.who,
+    )
+    lab.record(row)
+    operator.tell(
+        f"▲ {plan.rig.rig} has no microscope: {plan.stage.stage} runs without imaging, by {asked.who}'s word."
+    )
 
 
 def _planned(rig: Rigged, now: Standing, stage: Stage, session_id: UUID) -> SessionPlan:

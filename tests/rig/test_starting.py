@@ -18,7 +18,19 @@ from rig.config.files import shipped
 from rig.lab.errors import LabError, LaboratoryAway, MouseHeld, SecondSession, StartRefused
 from rig.lab.lab import open_lab
 from rig.lab.leases import acquire
-from rig.lab.rows import Fact, Override, OverrideKind, Session, Start, Water, WaterKind, Weight
+from rig.lab.rows import (
+    Aspect,
+    Fact,
+    Judgement,
+    Override,
+    OverrideKind,
+    Session,
+    Start,
+    Water,
+    WaterKind,
+    Weight,
+)
+from rig.lab.rows import Verdict as Judged
 from rig.log.lock import hold
 from rig.log.reader import read_session
 from rig.log.schema import LogError
@@ -330,13 +342,35 @@ def test_a_rig_whose_checks_fail_is_refused_and_the_mouse_may_still_start(there:
         Finding(name="valve", verdict=Found.FAIL, figure="silent", remedy="look at its wire"),
     ]
     operator = Scripted()
-    with pytest.raises(StartRefused, match=r"simulated is not fit for a session: valve: silent\. Look at its wire"):
+    with pytest.raises(
+        StartRefused, match=r"simulated_imaging is not fit for a session: valve: silent\. Look at its wire"
+    ):
         there.start(operator=operator)
     assert "▲ spout: slow. Oil it." in operator.heard
     assert logs(there) == []
 
     there.findings = []
     assert there.start().session is not None
+
+
+def test_an_imaging_stage_on_a_rig_without_a_microscope_needs_a_reason_and_passes_nothing(there: Laboratory) -> None:
+    there.config = rig_config()
+    place(there, PASSIVE)
+    with pytest.raises(StartRefused, match=f"{PASSIVE} is imaged, and simulated has no microscope") as refused:
+        there.start(operator=(operator := Scripted()))
+    assert "--override --why REASON" in str(refused.value)
+    assert "weight" not in operator.asked  # before the mouse is handled
+
+    day = there.start(
+        operator=(operator := Scripted(gives_ml=1.0)), override_why="habituation only, the microscope is open"
+    )
+
+    assert day.session is not None
+    (row,) = there.lab.overrides("M1", OverrideKind.NO_MICROSCOPE)
+    assert (row.session_id, row.why) == (day.session.log_id, "habituation only, the microscope is open")
+    assert "runs without imaging, by tester's word" in operator.heard
+    found = {each.aspect: each.judgement for each in there.lab.rows(Judged, session_id=day.session.session_id)}
+    assert (found[Aspect.HARDWARE], found[Aspect.ALIGNMENT]) == (Judgement.FAIL, Judgement.NOT_JUDGED)
 
 
 def test_a_session_that_could_not_begin_leaves_the_day_free(there: Laboratory) -> None:
@@ -676,7 +710,7 @@ def test_a_model_mouse_is_not_counted_among_a_real_ones_sessions(there: Laborato
     there.start()
     later(there).simulated = False
 
-    with pytest.raises(StartRefused, match="had its sessions on simulated rigs, and simulated is real"):
+    with pytest.raises(StartRefused, match="had its sessions on simulated rigs, and simulated_imaging is real"):
         there.start()
 
 
