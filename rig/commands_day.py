@@ -97,7 +97,10 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
         stand_ins: Annotated[
             bool, typer.Option("--stand-ins", help="Show stand-in pictures on a real rig all the same.")
         ] = False,
-        out_dir: Annotated[Path | None, typer.Option("--out", help="Where the session's folder is made.")] = None,
+        out_dir: Annotated[
+            Path | None,
+            typer.Option("--out", help="Where the session's folder is made; without it data_dir of the rig's file."),
+        ] = None,
         nwb: Annotated[bool, typer.Option(help="Write the NWB file at the end.")] = True,
         day: Annotated[
             str | None, typer.Option("--day", metavar="YYYY-MM-DD", help="With --fast: the day that is simulated.")
@@ -177,6 +180,7 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                         water_ml=water_ml,
                         override_why=why if override else None,
                         go_on=go_on,
+                        on_day="" if day is None else f" --day {today}",
                     ),
                     operator=AtTerminal(
                         out=out,

@@ -17,11 +17,11 @@ from rig.laboratory import SESSIONS, LabUrl, OnDay, Sessions, Shell, Who, curric
 from rig.operators import AtTerminal
 from rig.options import check_name
 from rig.training.about_mouse import mouse_line, mouse_words
-from rig.training.placing import Withdrawn, withdraw
+from rig.training.placing import Withdrawn, skipped, withdraw
 from rig.training.placing import place as place_at
 from rig.training.scales import drunk_ml, limits_of, weigh
 from rig.training.standing import NoDecision, record_decision, standing
-from rig.training.welfare import owed_ml, refuse_no_drink, weight_words
+from rig.training.welfare import had_ml, owed_ml, refuse_no_drink, weight_words
 from rig.training.whose import disown, take_in
 from stages.curriculum import Cohort
 
@@ -192,10 +192,10 @@ def mouse_commands(shell: Shell) -> typer.Typer:
             refuse_no_drink(volume_ml)
             kind = WaterKind.BEFORE_PASSIVE if before_passive else WaterKind.SUPPLEMENT
             laboratory.record(Water(mouse=name, day=when, kind=kind, volume_ml=volume_ml))
-            had_ml = drunk_ml(laboratory, name, when)
-            rest_ml = owed_ml(limits_of(mouse_), drunk_ml=had_ml)
+            limits, drunk = limits_of(mouse_), drunk_ml(laboratory, name, when)
+            rest_ml = owed_ml(limits, drunk_ml=drunk)
             rest = f"{rest_ml:.2f} mL still to give" if rest_ml else "nothing is owed"
-            out.print(f"{name} had {had_ml:.2f} mL on {when}; {rest}.", markup=False)
+            out.print(f"{name} had {had_ml(limits, drunk_ml=drunk):.2f} mL on {when}; {rest}.", markup=False)
 
     @mouse.command("place")
     def place(
@@ -224,7 +224,7 @@ def mouse_commands(shell: Shell) -> typer.Typer:
         with shell.sentences(), shell.lab(lab, who=who) as laboratory:
             mouse_, when = laboratory.mouse(name), day_or_today(day)
             curriculum = curriculum_of(mouse_)
-            place_at(
+            placed = place_at(
                 laboratory,
                 mouse_,
                 stage=stage,
@@ -234,6 +234,8 @@ def mouse_commands(shell: Shell) -> typer.Typer:
                 curriculum=curriculum,
                 day=when,
             )
+            if (left_out := skipped(curriculum, laboratory.sessions(name), placed)) is not None:
+                out.print(f"▲ {name}: {left_out}.", markup=False)
             out.print(_decided(shell, laboratory, mouse_, sessions, day=when), markup=False)
 
     @mouse.command("take-in")
@@ -298,7 +300,11 @@ def mouse_commands(shell: Shell) -> typer.Typer:
 def _refuse_taken(lab: Lab, name: str) -> None:
     for there in lab.mice():
         if there.name.casefold() == name.casefold():
-            what = f"there is a mouse {there.name} already, and capitals make no other: rig mouse show {there.name}"
+            also = "" if there.name == name else ", and capitals make no other"
+            what = (
+                f"there is a mouse {there.name} already{also}: rig mouse show {there.name} shows it, rig mouse change "
+                f"{there.name} alters its limits"
+            )
             raise ConfigError([Problem("rig mouse add", 0, "", what)])
 
 

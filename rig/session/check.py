@@ -16,7 +16,7 @@ from hardware.nidaq.checks import loopback as loop_back
 from hardware.nidaq.edges import NidaqEdges
 from hardware.nidaq.outputs import NidaqOutputs
 from hardware.nidaq.valve import NidaqValve
-from hardware.protocols import DeviceError, EdgeSource
+from hardware.protocols import Device, DeviceError, EdgeSource
 from hardware.simulated.mice import MouseKind, Setting, make_mouse
 from rig.config.load import ConfigError, Problem
 from rig.config.rig import RigConfig, SimulatedCardConfig
@@ -68,10 +68,18 @@ def check_rig(config: RigConfig, *, loopback: bool, touch: bool = False) -> Iter
     try:
         with ExitStack() as stack:
             backend = _backend(config, stack, lick_wire=loopback)
+            opened: list[Device] = []
             for device in backend.in_order:
                 stack.callback(device.close)
-                device.open()
-            for device in backend.in_order:
+                try:
+                    device.open()
+                except DeviceError as error:
+                    if device is not backend.microscope:
+                        raise  # the card, or a device that can't do without it
+                    yield _failed(error)
+                    continue
+                opened.append(device)
+            for device in opened:
                 yield from device.check()
             yield calibration_age(config, datetime.now(UTC).date())
             yield from screen_calibration(config, datetime.now(UTC).date())
@@ -82,7 +90,11 @@ def check_rig(config: RigConfig, *, loopback: bool, touch: bool = False) -> Iter
                 yield _licks_over_wire(backend, refresh_hz=config.screen.refresh_hz)
                 yield from loop_back(backend.valve, echo_is_high=backend.echo_is_high, volume_ul=volume_ul)
     except DeviceError as error:
-        yield Finding(name=error.device, verdict=Verdict.FAIL, figure=error.what, remedy=error.remedy)
+        yield _failed(error)
+
+
+def _failed(error: DeviceError) -> Finding:
+    return Finding(name=error.device, verdict=Verdict.FAIL, figure=error.what, remedy=error.remedy)
 
 
 def touched(edges: EdgeSource) -> Finding:

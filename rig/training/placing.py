@@ -85,6 +85,20 @@ def place(
     )
 
 
+def skipped(curriculum: Curriculum, history: Sequence[SessionFacts], placed: Override) -> str | None:
+    """Return in a sentence which stages of a curriculum's order a placement leaves out; None if none."""
+    before = next((facts.stage for facts in history if facts.session_id == placed.after_session), None)
+    order = list(curriculum.stages)
+    if placed.stage not in order or (before is not None and before not in order):
+        return None
+    first = 0 if before is None else order.index(before) + 1
+    left_out = order[first : order.index(placed.stage)]
+    if not left_out:
+        return None
+    n = f"{len(left_out)} stages, {left_out[0]} to {left_out[-1]}" if len(left_out) > 1 else left_out[0]
+    return f"this leaves out {n}"
+
+
 def _session(history: Sequence[SessionFacts], mouse: str, wanted: str) -> str:
     """Return the id of the session whose id begins so."""
     found = [facts.session_id for facts in history if facts.session_id.startswith(wanted)]

@@ -34,6 +34,7 @@ from rig.training.standing import (
 )
 from rig.training.welfare import (
     Limits,
+    had_ml,
     owed_ml,
     refuse_below_floor,
     refuse_dry_before_passive,
@@ -102,13 +103,13 @@ def start(
     if asked.water_ml is not None and not passive:
         raise StartRefused(
             f"{name} earns its water today, at {stage.stage}: what it was given by hand is recorded with rig mouse "
-            f"water {name} {asked.water_ml:g}; then start without --water-ml"
+            f"water {name} {asked.water_ml:g}{asked.on_day}; then start without --water-ml"
         )
     operator.show_name(name)
     operator.tell(coming(now, stage, crashed))
     limits = limits_of(mouse)
     weight_g = _weighed(lab, now, asked=asked, operator=operator, limits=limits)
-    refuse_below_floor(name, weight_g, limits, drunk_ml=drunk_ml(lab, name, asked.day))
+    refuse_below_floor(name, weight_g, limits, drunk_ml=drunk_ml(lab, name, asked.day), on_day=asked.on_day)
     if passive:
         _water_first(lab, mouse, asked=asked, operator=operator, limits=limits)
     _refuse_unfit(rig, operator)
@@ -122,10 +123,18 @@ def start(
         day.undecided = str(error)
     if day.session is not None and day.session.imaging:
         operator.tell("\n".join(each.words() for each in quality(lab, day.session.session_id)))
-    had_ml = drunk_ml(lab, name, asked.day)
-    day.owed_ml = owed_ml(limits, drunk_ml=had_ml)
+    drunk = drunk_ml(lab, name, asked.day)
+    day.owed_ml = owed_ml(limits, drunk_ml=drunk)
     operator.tell(
-        goodbye(name, day.after, undecided=day.undecided, problem=day.problem, had_ml=had_ml, owed_ml=day.owed_ml)
+        goodbye(
+            name,
+            day.after,
+            undecided=day.undecided,
+            problem=day.problem,
+            had_ml=had_ml(limits, drunk_ml=drunk),
+            owed_ml=day.owed_ml,
+            on_day=asked.on_day,
+        )
     )
     return day
 
@@ -200,7 +209,8 @@ def _water_first(lab: Lab, mouse: Mouse, *, asked: Asked, operator: Operator, li
         if given_ml is not None:
             refuse_no_drink(given_ml)
             lab.record(Water(mouse=mouse.name, day=asked.day, kind=WaterKind.BEFORE_PASSIVE, volume_ml=given_ml))
-    refuse_dry_before_passive(mouse.name, limits, drunk_ml=drunk_ml(lab, mouse.name, asked.day))
+    drunk = drunk_ml(lab, mouse.name, asked.day)
+    refuse_dry_before_passive(mouse.name, limits, drunk_ml=drunk, on_day=asked.on_day)
 
 
 def _refuse_unfit(rig: Rigged, operator: Operator) -> None:

@@ -20,7 +20,7 @@ from rich.text import Text
 from rig.config.load import ConfigError
 from rig.lab.rows import Mouse
 from rig.training.scales import limits_of
-from rig.training.welfare import Limits, in_grams, owed_ml
+from rig.training.welfare import Limits, had_ml, in_grams, owed_ml
 from stages.curriculum import Curriculum
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ def _line(
     leases_known: bool,
 ) -> MouseLine:
     mouse, limits = row.mouse, limits_of(row.mouse)
-    had_ml = sum(each.volume_ml for each in row.water)
-    rest_ml = owed_ml(limits, drunk_ml=had_ml)
+    drunk = sum(each.volume_ml for each in row.water)
+    rest_ml = owed_ml(limits, drunk_ml=drunk)
     stage, why = _stage(row, curriculum)
     if (problem := refused(mouse)) is not None:
         stage, why = UNDECIDED, problem
@@ -165,7 +165,7 @@ def _line(
         why=why,
         d_prime="new" if row.last_session is None else _figure(row.last_session.peak_d_prime),
         weight=_weight(row, limits, day=day, light=light),
-        water=f"{had_ml:.2f} of {limits.least_daily_ml:.2f} mL",
+        water=f"{had_ml(limits, drunk_ml=drunk):.2f} of {limits.least_daily_ml:.2f} mL",
         lease=lease,
     )
 

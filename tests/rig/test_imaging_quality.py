@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hardware.events import Finding
@@ -185,7 +186,7 @@ def test_a_plane_that_was_another_container_is_refused(imaged: Laboratory) -> No
             Judgement.PASS,
             7,
             "",
-            r"the session has no plane 7; it has 2, from 0 to 1|no planes are on record",
+            "the session has no plane 7; it has 2, from 0 to 1",
         ),
         (Aspect.STRESS, Judgement.FAIL, None, " ", "say why it fails"),
     ],
@@ -196,6 +197,12 @@ def test_verdicts_that_cannot_be_are_refused(
     set_planes(imaged.lab, session(imaged), ["VISp_175", "VISp_300"])
     with pytest.raises(ImagingError, match=says):
         judge(imaged.lab, session(imaged), aspect, judgement, index=index, figure=figure)
+
+
+def test_a_plane_of_a_session_without_any_is_refused_with_what_records_them(imaged: Laboratory) -> None:
+    other = msgspec.structs.replace(session(imaged), session_id="00000000-0000-4000-8000-000000000009")
+    with pytest.raises(ImagingError, match="no planes are on record for this session; record them with rig imaging"):
+        judge(imaged.lab, other, Aspect.Z_DRIFT, Judgement.FAIL, index=2, figure="12 um")
 
 
 @pytest.mark.parametrize(
