@@ -109,7 +109,7 @@ def page(today: Today, rows: Sequence[MouseLine]) -> Group:
         block = Table.grid(expand=True)
         block.add_column(width=TAG_COLUMNS, style=style, vertical="middle", justify="center", no_wrap=True)
         block.add_column(width=1)
-        block.add_column(ratio=1)
+        block.add_column(ratio=1, overflow="fold")  # a file's long name is not cut
         figures = "   ".join(each.ljust(width) for each, width in zip(_figures(row), widths, strict=True))
         told = Text.assemble((figures.rstrip(), ""), "\n", (row.stage, "bold"), f"\n{row.why}")
         told.stylize("bold", 0, len(row.mouse))
