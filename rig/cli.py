@@ -105,7 +105,10 @@ def run(
     stand_ins: Annotated[
         bool, typer.Option("--stand-ins", help="Show stand-in pictures on a real rig all the same.")
     ] = False,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Where the session's folder is made.")] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where the session's folder is made; without it data_dir of the rig's file."),
+    ] = None,
     nwb: Annotated[bool, typer.Option(help="Write the NWB file at the end.")] = True,
 ) -> None:
     """Run one session from start to end and write its folder.

@@ -50,11 +50,13 @@ def curriculum_commands(
 
     @group.command("validate")
     def validate(
-        files: Annotated[list[str], typer.Argument(help="Curricula by name or file.", show_default=False)],
+        files: Annotated[
+            list[str] | None, typer.Argument(help=f"Curricula by name or file; {SHIPPED} without.", show_default=False)
+        ] = None,
     ) -> None:
         """Check curricula and all their stages; print every problem with its line."""
         problems: list[Problem] = []
-        for name in files:
+        for name in files or [SHIPPED]:
             try:
                 file = open_curriculum(name)
                 check(file, library=library())
@@ -134,8 +136,8 @@ def curriculum_commands(
                 f"{len(made.parameters.transitions)} transitions understood, those above with a remark; none was not.",
                 markup=False,
             )
-            for problem in found.unfit:
-                out.print(f"Not yet to be run here: {problem.message}", markup=False)
+            for words in dict.fromkeys(problem.message for problem in found.unfit):
+                out.print(f"Not yet to be run here: {words}", markup=False)
             out.print(f"Curriculum: {made.path}", markup=False)
 
     return group

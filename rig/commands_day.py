@@ -27,7 +27,7 @@ from rig.session.assemble import SessionPlan, refuse_fast, refuse_misfits
 from rig.training.model_mouse import model_mouse
 from rig.training.parties import Asked, Rigged
 from rig.training.projection import day_of
-from rig.training.standing import standing
+from rig.training.standing import refused_by_rows, standing
 from rig.training.start import start
 from rig.training.today import lines, page
 from rig.training.wording import seen_words, sentence_of
@@ -36,7 +36,7 @@ from stages.history import SessionFacts
 from stages.parameters import Stage, StageParameters
 
 if TYPE_CHECKING:
-    pass
+    from rig.lab.lab import Lab
 
 MORNING = "T10:00:00"
 """When a session on a simulated day is said to begin."""
@@ -54,7 +54,12 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
             if not found.mice:
                 out.print("No mice yet: rig mouse add.", markup=False)
                 return
-            rows = lines(found, curriculum=curriculum_of, is_passive=partial(_is_passive, shell))
+            rows = lines(
+                found,
+                curriculum=curriculum_of,
+                is_passive=partial(_is_passive, shell),
+                refused=partial(_refused, laboratory),
+            )
             out.print(page(found, rows), soft_wrap=False)
 
     @app.command("start")
@@ -72,7 +77,9 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
         override: Annotated[
             bool,
             typer.Option(
-                "--override", help="Start a second session on one day, or while the laboratory is away. Needs --why."
+                "--override",
+                help="Start a second session on one day, while the laboratory is away, or an imaging stage without a "
+                "microscope. Needs --why.",
             ),
         ] = False,
         why: Annotated[str | None, typer.Option(help="The reason for --override; stays on record.")] = None,
@@ -90,7 +97,10 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
         stand_ins: Annotated[
             bool, typer.Option("--stand-ins", help="Show stand-in pictures on a real rig all the same.")
         ] = False,
-        out_dir: Annotated[Path | None, typer.Option("--out", help="Where the session's folder is made.")] = None,
+        out_dir: Annotated[
+            Path | None,
+            typer.Option("--out", help="Where the session's folder is made; without it data_dir of the rig's file."),
+        ] = None,
         nwb: Annotated[bool, typer.Option(help="Write the NWB file at the end.")] = True,
         day: Annotated[
             str | None, typer.Option("--day", metavar="YYYY-MM-DD", help="With --fast: the day that is simulated.")
@@ -170,6 +180,7 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                         water_ml=water_ml,
                         override_why=why if override else None,
                         go_on=go_on,
+                        on_day="" if day is None else f" --day {today}",
                     ),
                     operator=AtTerminal(
                         out=out,
@@ -181,6 +192,7 @@ def add_day(app: typer.Typer, shell: Shell) -> None:
                     rig=Rigged(
                         name=config.rig,
                         simulated=config.simulated,
+                        images=config.imaging,
                         data_dir=data_dir,
                         stage=stage_on_rig,
                         plan=plan,
@@ -225,6 +237,13 @@ def _is_passive(shell: Shell, mouse: Mouse, stage: str) -> bool:
     except ConfigError:
         return False  # a decision that is not made, or a file that rig start will refuse
     return not isinstance(parameters, StageParameters) or parameters.passive
+
+
+def _refused(lab: Lab, mouse: Mouse) -> str | None:
+    try:
+        return refused_by_rows(lab, mouse, curriculum=curriculum_of(mouse))
+    except ConfigError as error:  # of this mouse alone: the others are to be seen
+        return str(error)
 
 
 def _morning(day: str, data_dir: Path) -> datetime:

@@ -144,7 +144,9 @@ def lab_commands(shell: Shell) -> typer.Typer:
         """Say whether the laboratory can be reached, bring its tables up to date, and who has which mouse."""
         with shell.sentences(), shell.lab(lab, reconciles=False) as laboratory:
             held = laboratory.leases()
-            shell.out.print(f"{len(laboratory.mice())} mice on record here; the laboratory answers.", markup=False)
+            n = len(laboratory.mice())
+            mice = "1 mouse" if n == 1 else f"{n} mice"
+            shell.out.print(f"{mice} on record here; the laboratory answers.", markup=False)
             for row in held:
                 shell.out.print(f"{row.mouse}: {'dead, ' if row.expired else ''}{row.words}", markup=False)
 

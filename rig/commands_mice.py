@@ -17,11 +17,12 @@ from rig.laboratory import SESSIONS, LabUrl, OnDay, Sessions, Shell, Who, curric
 from rig.operators import AtTerminal
 from rig.options import check_name
 from rig.training.about_mouse import mouse_line, mouse_words
-from rig.training.placing import Withdrawn, withdraw
+from rig.training.placing import Withdrawn, skipped, withdraw
 from rig.training.placing import place as place_at
 from rig.training.scales import drunk_ml, limits_of, weigh
 from rig.training.standing import NoDecision, record_decision, standing
-from rig.training.welfare import owed_ml, refuse_no_drink, weight_words
+from rig.training.welfare import had_ml, owed_ml, refuse_no_drink, weight_words
+from rig.training.whose import disown, take_in
 from stages.curriculum import Cohort
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ TARGET_SHARE, FLOOR_SHARE = 0.85, 0.80
 """Of the baseline: what restricted mice are usually held at, and where they are taken off."""
 LEAST_DAILY_ML = 1.0
 Name = Annotated[str, typer.Argument(help="The mouse.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(help="The session's folder.", show_default=False)]
 Why = Annotated[str, typer.Option(help="The reason; stays on record.")]
 
 
@@ -190,10 +192,10 @@ def mouse_commands(shell: Shell) -> typer.Typer:
             refuse_no_drink(volume_ml)
             kind = WaterKind.BEFORE_PASSIVE if before_passive else WaterKind.SUPPLEMENT
             laboratory.record(Water(mouse=name, day=when, kind=kind, volume_ml=volume_ml))
-            had_ml = drunk_ml(laboratory, name, when)
-            rest_ml = owed_ml(limits_of(mouse_), drunk_ml=had_ml)
+            limits, drunk = limits_of(mouse_), drunk_ml(laboratory, name, when)
+            rest_ml = owed_ml(limits, drunk_ml=drunk)
             rest = f"{rest_ml:.2f} mL still to give" if rest_ml else "nothing is owed"
-            out.print(f"{name} had {had_ml:.2f} mL on {when}; {rest}.", markup=False)
+            out.print(f"{name} had {had_ml(limits, drunk_ml=drunk):.2f} mL on {when}; {rest}.", markup=False)
 
     @mouse.command("place")
     def place(
@@ -204,8 +206,12 @@ def mouse_commands(shell: Shell) -> typer.Typer:
         *,
         why: Annotated[str | None, typer.Option(help="The reason; may be left out in the usual order.")] = None,
         after: Annotated[
-            str | None, typer.Option(metavar="SESSION", help="After which session instead of the last: its id.")
+            str | None,
+            typer.Option(metavar="SESSION", help="After which session instead of the last: its id or its beginning."),
         ] = None,
+        before_first: Annotated[
+            bool, typer.Option("--before-first", help="What its first session was to be, instead of after the last.")
+        ] = False,
         sessions: Sessions = SESSIONS,
         day: OnDay = None,
         lab: LabUrl = None,
@@ -218,8 +224,43 @@ def mouse_commands(shell: Shell) -> typer.Typer:
         with shell.sentences(), shell.lab(lab, who=who) as laboratory:
             mouse_, when = laboratory.mouse(name), day_or_today(day)
             curriculum = curriculum_of(mouse_)
-            place_at(laboratory, mouse_, stage=stage, why=why, after=after, curriculum=curriculum, day=when)
+            placed = place_at(
+                laboratory,
+                mouse_,
+                stage=stage,
+                why=why,
+                after=after,
+                before_first=before_first,
+                curriculum=curriculum,
+                day=when,
+            )
+            if (left_out := skipped(curriculum, laboratory.sessions(name), placed)) is not None:
+                out.print(f"▲ {name}: {left_out}.", markup=False)
             out.print(_decided(shell, laboratory, mouse_, sessions, day=when), markup=False)
+
+    @mouse.command("take-in")
+    def take_in_(name: Name, folder: Folder, *, why: Why, lab: LabUrl = None, who: Who = None) -> None:
+        """Count a session that [b]rig start[/b] did not begin: what the mouse has seen in it, and what it drank.
+
+        Example: rig mouse take-in M1 sessions/2026-01-05T090000Z_M1_TRAINING_1_gratings_706543b5 --why "by hand"
+        """
+        with shell.sentences(), shell.lab(lab, who=who) as laboratory:
+            mouse_, by, today = laboratory.mouse(name), who or shell.user(), day_or_today(None)
+            archive = shell.archive(folder.parent)
+            row = take_in(laboratory, name, folder, day=today, why=_said(why), who=by, archive=archive)
+            out.print(f"{name}: counted, {row.day} at {row.stage}, {row.water_ml:.2f} mL.", markup=False)
+            out.print(_decided(shell, laboratory, mouse_, folder.parent, day=today), markup=False)
+
+    @mouse.command("disown")
+    def disown_(name: Name, folder: Folder, *, why: Why, lab: LabUrl = None, who: Who = None) -> None:
+        """Say that a session with a mouse's name was not this mouse's; it stays on the disk and never counts.
+
+        Example: rig mouse disown M1 sessions/2026-01-05T090000Z_M1_TRAINING_1_gratings_706543b5 --why "it was M7"
+        """
+        with shell.sentences(), shell.lab(lab, who=who) as laboratory:
+            laboratory.mouse(name)
+            disown(laboratory, name, folder, day=day_or_today(None), why=_said(why))
+            out.print(f"{name}: noted, the session in {folder.name} is not one of its own.", markup=False)
 
     @mouse.command("withdraw")
     def withdraw_(
@@ -259,7 +300,11 @@ def mouse_commands(shell: Shell) -> typer.Typer:
 def _refuse_taken(lab: Lab, name: str) -> None:
     for there in lab.mice():
         if there.name.casefold() == name.casefold():
-            what = f"there is a mouse {there.name} already, and capitals make no other: rig mouse show {there.name}"
+            also = "" if there.name == name else ", and capitals make no other"
+            what = (
+                f"there is a mouse {there.name} already{also}: rig mouse show {there.name} shows it, rig mouse change "
+                f"{there.name} alters its limits"
+            )
             raise ConfigError([Problem("rig mouse add", 0, "", what)])
 
 

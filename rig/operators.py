@@ -13,7 +13,7 @@ from rig.lab.errors import StartRefused
 from rig.training.large import large
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class AtTerminal:
     """Asks what no option has said; without a terminal it refuses and names the option.
 
@@ -30,6 +30,8 @@ class AtTerminal:
     weight_given_g: float | None = None
     water_given_ml: float | None = None
     name_given: str | None = None
+    shown: bool = False
+    """Whether the name has been shown."""
 
     def tell(self, words: str) -> None:
         """See ``Operator``."""
@@ -37,6 +39,7 @@ class AtTerminal:
 
     def show_name(self, mouse: str) -> None:
         """See ``Operator``."""
+        self.shown = True
         self.out.print(Text(f"\n{large(mouse, columns=self.out.width)}\n", style="bold"), soft_wrap=False, no_wrap=True)
 
     def weight_g(self, mouse: str) -> float:
@@ -50,14 +53,16 @@ class AtTerminal:
 
     def is_this(self, mouse: str, doubts: Sequence[str]) -> bool:
         """See ``Operator``."""
+        if self.name_given is None and not self.asks:
+            if not self.shown:
+                self.show_name(mouse)
+            raise StartRefused(f"{'; '.join(doubts)}: look at the cage's card, and give the name on it with --name")
         for doubt in doubts:
             self.out.print(f"▲ {doubt}.", markup=False)
         self.out.print(f"Is this {mouse}?", markup=False)
         self.show_name(mouse)
         if self.name_given is not None:
             return self.name_given == mouse
-        if not self.asks:
-            raise StartRefused(f"{'; '.join(doubts)}: look at the cage's card, and give the name on it with --name")
         typed: str = typer.prompt("Type the name on the cage's card")
         return typed.strip() == mouse
 

@@ -23,7 +23,7 @@ from stages.considered import Considered, held, moved, tried_on
 from stages.curriculum import Curriculum, CurriculumId, TransitionKind
 from stages.history import SessionFacts
 from stages.judgement import Judgement, figure_text
-from stages.misfits import HistoryMisfit, named, refuse_impossible
+from stages.misfits import Answer, HistoryMisfit, named, refuse_impossible
 
 
 class Move(StrEnum):
@@ -129,7 +129,8 @@ def climb(
         if session.stage != due.stage:
             raise HistoryMisfit(
                 f"{named(session)} ran {session.stage}, but {due.stage} was due ({due.sentence}): if it was meant, "
-                "record a placement with its reason, else find out whose session it is"
+                "record a placement with its reason, else find out whose session it is",
+                answer=Answer(session.stage, due.after),
             )
         own = by_another.get(session.session_id) or _decided(curriculum, identity, history[: n + 1])
         decisions.append(_placed(curriculum, own, in_force.get(session.session_id)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +17,20 @@ MOST_D_PRIME = 4.66
 """No peak can be further from 0: rates are clipped to 0.01 and 0.99 (TASK_FACTS 4.2), which gives 4.653."""
 
 
+class Answer(NamedTuple):
+    """The placement with which a history would fit."""
+
+    stage: str
+    after: str | None
+    """The session that it follows; None: before the first."""
+
+
 class HistoryMisfit(ValueError):
     """A history that no decision may rest on; names the session, what is wrong, how to mend it."""
+
+    def __init__(self, words: str, *, answer: Answer | None = None) -> None:
+        super().__init__(words)
+        self.answer = answer
 
 
 def named(session: SessionFacts) -> str:

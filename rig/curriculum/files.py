@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rig.config.files import image_names, load_curriculum, load_stage, shipped
 from rig.config.load import ConfigError, Problem, lines_of, nearest
+from rig.curriculum.regimen import read_regimen
 from stages.curriculum import Cohort, Curriculum, CurriculumParameters
 from stages.parameters import NaturalImages, Stage, StageParameters
 
@@ -90,8 +91,22 @@ def open_curriculum(name: str) -> CurriculumFile:
     ConfigError
         Holds every problem of the file; those of its stages are found by ``check``.
     """
-    parameters = load_curriculum(name)
+    try:
+        parameters = load_curriculum(name)
+    except ConfigError as error:
+        if name not in shipped("curricula") and _is_regimen(Path(name)):
+            what = f"is a regimen of the laboratory; make a curriculum of it first: rig curriculum import {name}"
+            raise ConfigError([Problem(name, 1, "", what)]) from error
+        raise
     return CurriculumFile(shipped("curricula").get(name, Path(name)), parameters)
+
+
+def _is_regimen(path: Path) -> bool:
+    try:
+        read_regimen(path)
+    except ConfigError:
+        return False
+    return True
 
 
 def check(file: CurriculumFile, *, library: Path | None = None) -> None:

@@ -62,6 +62,10 @@ class OverrideKind(StrEnum):
     """A history that does not fit, confirmed by the mouse's name."""
     NO_LEASE = "no_lease"
     """A start while the laboratory's database was away."""
+    NOT_ITS = "not_its"
+    """A log with the mouse's name that ``rig start`` did not begin, and that is not the mouse's."""
+    NO_MICROSCOPE = "no_microscope"
+    """A stage that is imaged, on a rig that has no microscope."""
 
 
 class Aspect(StrEnum):
@@ -308,7 +312,7 @@ class Override(Fact, frozen=True, kw_only=True):
     after_session: str | None = None
     """The session after which it is; None before the first."""
     session_id: str | None = None
-    """The session that it let start."""
+    """The session that it let start; with ``misfit`` and ``not_its`` the log that was taken in, or was not."""
 
 
 class Remark(Fact, frozen=True, kw_only=True):

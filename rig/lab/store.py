@@ -63,7 +63,8 @@ class Store:
             self._engine = _file_engine(parsed, call_s) if self.is_file else _server_engine(parsed, connect_s, call_s)
         except ImportError as error:
             raise LabError(
-                f"{self.name} needs a library that is not installed: {error}; pip install 'open-vision-rig[lab]'"
+                f"{self.name} needs a library that is not installed: {error}; in this program's folder: "
+                "pip install -c constraints.txt -e '.[lab]'"
             ) from error
         self._writing = self._engine.execution_options(**{_WRITES: True})
 

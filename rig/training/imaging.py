@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rig.lab.lab import Lab
 
 MOST_PLANES = 8
+NO_MICROSCOPE = "the rig has no microscope"
 GOOD_RESIDUAL_US = 1000.0
 """Card and host agree better than a millisecond, a sixteenth of the monitor's refresh and a tenth of the fastest
 microscope's frame (TASK_FACTS 8: 31 Hz and less)."""
@@ -100,6 +101,9 @@ def judged_by_rig(
 
     events = [entry.event for entry in log.entries]
     broke = [*dict.fromkeys(_hardware(events))]
+    unseen = not started.rig_parameters.get("imaging", True)
+    if unseen:
+        broke.append(NO_MICROSCOPE)
     failed = [event.what for event in events if isinstance(event, ControllerFailed)]
     crashed = log.ended is None or log.ended.reason is EndReason.CRASHED
     software = failed or (["the session crashed"] if crashed else []) + log.damage
@@ -185,9 +189,12 @@ def judge(
         raise ImagingError(f"{named(aspect)} is judged {what}")
     planes = lab.rows(Plane, session_id=session.session_id)
     if index is not None and index not in {plane.plane_index for plane in planes}:
-        raise ImagingError(
-            f"the session has no plane {index}; it has {len(planes)}, from 0 on (rig imaging planes says which)"
-        )
+        if not planes:
+            raise ImagingError(
+                f"no planes are on record for this session; record them with rig imaging planes {session.mouse} "
+                f"CONTAINER..., their containers first with rig imaging container {session.mouse} NAME"
+            )
+        raise ImagingError(f"the session has no plane {index}; it has {len(planes)}, from 0 to {len(planes) - 1}")
     if judgement is Judgement.FAIL and not figure.strip():
         raise ImagingError("say why it fails, with --why: whoever takes it again must know")
     return lab.record(

@@ -44,14 +44,17 @@ class Asked:
     Parameters
     ----------
     override_why
-        Why what may be overridden is to be: a second session on one day, a start while the laboratory is away. None to
-        override nothing. Nothing overrides a floor, the water before a passive session or a wrong history.
+        Why what may be overridden is to be: a second session on one day, a start while the laboratory is away, an
+        imaging stage without a microscope. None to override nothing.
+        Nothing overrides a floor, the water before a passive session or a wrong history.
     go_on
         Continue today's session that crashed, as its second part.
     weight_g
         A weight that was taken just now, beside one that is on record today; None if there is no such.
     water_ml
         Water that the mouse is said to have been given just now; only before a passive session.
+    on_day
+        What the commands that are named need besides: ``--day DAY`` where the day is simulated.
     """
 
     who: str
@@ -60,6 +63,7 @@ class Asked:
     water_ml: float | None = None
     override_why: str | None = None
     go_on: bool = False
+    on_day: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +80,15 @@ class Rigged:
         Runs it to its end; returns what went wrong, if anything.
     check
         Examines the devices.
+    images
+        Whether it has a microscope.
     now
         The present time with its zone.
     """
 
     name: str
     simulated: bool
+    images: bool
     data_dir: Path
     stage: Callable[[Mouse, str], Stage]
     plan: Callable[[Mouse, Stage, Path, UUID, Sequence[SessionFacts]], SessionPlan]

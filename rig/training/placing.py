@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from rig.lab.rows import Fact, Mouse, Override, OverrideKind, Remark, Water, WaterKind, Weight
 from stages.curriculum import Curriculum
+from stages.history import SessionFacts
 
 if TYPE_CHECKING:
     from rig.lab.lab import Lab
@@ -35,6 +37,7 @@ def place(
     stage: str | None,
     why: str | None,
     after: str | None,
+    before_first: bool = False,
     curriculum: Curriculum,
     day: str,
 ) -> Override:
@@ -47,7 +50,9 @@ def place(
     why
         May be left out in the usual order, which is a reason by itself.
     after
-        The session that it follows; None for the last one.
+        The session that it follows, its id or the beginning of it; None for the last one.
+    before_first
+        It follows no session: it says what the first one was to be.
 
     Raises
     ------
@@ -55,15 +60,16 @@ def place(
         No such stage or session, no reason, or nothing follows in the usual order.
     """
     history = lab.sessions(mouse.name)
-    if after is not None and after not in {facts.session_id for facts in history}:
-        raise Misplaced(f"{mouse.name} had no session {after}; rig mouse show {mouse.name} lists its last ones")
-    follows = after or (history[-1].session_id if history else None)
+    if before_first and after is not None:
+        raise Misplaced("--before-first and --after say different things; give one of them")
+    last = history[-1].session_id if history and not before_first else None
+    follows = last if after is None else _session(history, mouse.name, after)
     of_stage = next((facts.stage for facts in history if facts.session_id == follows), None)
     suggested = None if of_stage is None else curriculum.suggested(of_stage)
     asked = stage or suggested
     if asked is None:
         raise Misplaced(f"nothing follows by itself where {mouse.name} is; name the stage")
-    if asked not in curriculum.stages:
+    if asked not in {*curriculum.stages, *(facts.stage for facts in history)}:
         raise Misplaced(f"there is no stage {asked} for {mouse.name}; there are {', '.join(curriculum.stages)}")
     if not (why or "").strip() and asked != suggested:
         raise Misplaced(f"{asked} is not the next one of the usual order; give the reason with --why")
@@ -77,6 +83,30 @@ def place(
             why=(why or "").strip() or IN_ORDER,
         )
     )
+
+
+def skipped(curriculum: Curriculum, history: Sequence[SessionFacts], placed: Override) -> str | None:
+    """Return in a sentence which stages of a curriculum's order a placement leaves out; None if none."""
+    before = next((facts.stage for facts in history if facts.session_id == placed.after_session), None)
+    order = list(curriculum.stages)
+    if placed.stage not in order or (before is not None and before not in order):
+        return None
+    first = 0 if before is None else order.index(before) + 1
+    left_out = order[first : order.index(placed.stage)]
+    if not left_out:
+        return None
+    n = f"{len(left_out)} stages, {left_out[0]} to {left_out[-1]}" if len(left_out) > 1 else left_out[0]
+    return f"this leaves out {n}"
+
+
+def _session(history: Sequence[SessionFacts], mouse: str, wanted: str) -> str:
+    """Return the id of the session whose id begins so."""
+    found = [facts.session_id for facts in history if facts.session_id.startswith(wanted)]
+    if not found or not wanted:
+        raise Misplaced(f"{mouse} had no session {wanted}; rig mouse show {mouse} lists its last ones")
+    if len(found) > 1:
+        raise Misplaced(f"{len(found)} sessions of {mouse} begin with {wanted}; give more of the id")
+    return found[0]
 
 
 def withdraw(lab: Lab, mouse: str, what: Withdrawn, *, why: str) -> Fact:

@@ -6,7 +6,7 @@ is a ``NoDecision`` with a sentence, and the mouse keeps its stage.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,15 +22,19 @@ from rig.training.imaging import found_on_streams, judged_by_rig
 from rig.training.memory import Memory
 from rig.training.projection import DayOf, ProjectionError, day_of, project, shown_in, water_of
 from rig.training.recompute import Recomputed, by_session, recompute
-from rig.training.unrecorded import find_in, unrecorded
+from rig.training.unrecorded import find_in
 from stages.curriculum import Curriculum
 from stages.decisions import Decision, Placement, climb
 from stages.experience import Shown
 from stages.history import SessionFacts
-from stages.misfits import HistoryMisfit
+from stages.misfits import Answer, HistoryMisfit
 
 if TYPE_CHECKING:
     from rig.lab.lab import Lab
+
+
+ID_SHOWN = 8
+"""So much of a session's id stands in its folder's name and in the commands that are shown."""
 
 
 class NoDecision(Exception):
@@ -89,6 +93,23 @@ def standing(lab: Lab, mouse: Mouse, *, curriculum: Curriculum, archive: Archive
     recomputed = recompute(rows, find=find_in(archive.folders).get, memory=archive.memory)
     if recomputed.differences:
         raise NoDecision(f"{mouse.name} keeps its stage: " + "\n".join(recomputed.differences))
+    return _standing(lab, mouse, curriculum, rows, recomputed)
+
+
+def refused_by_rows(lab: Lab, mouse: Mouse, *, curriculum: Curriculum) -> str | None:
+    """Return why no stage can be given to a mouse, as far as its rows tell without its logs; None if one can."""
+    rows = lab.session_rows(mouse.name)
+    history = tuple(parts[-1].facts for parts in by_session(rows))
+    try:
+        _standing(lab, mouse, curriculum, rows, Recomputed(history, 0, (), ()))
+    except NoDecision as error:
+        return str(error)
+    return None
+
+
+def _standing(
+    lab: Lab, mouse: Mouse, curriculum: Curriculum, rows: Sequence[Session], recomputed: Recomputed
+) -> Standing:
     placed = placements(lab, mouse.name)
     try:
         decisions = climb(
@@ -98,11 +119,18 @@ def standing(lab: Lab, mouse: Mouse, *, curriculum: Curriculum, archive: Archive
             recorded=decisions_on_record(lab, mouse.name),
         )
     except HistoryMisfit as error:
-        raise NoDecision(f"{mouse.name} keeps its stage: {error}") from error
+        mend = "" if error.answer is None else f". If it was meant: {placing_command(mouse.name, error.answer)}"
+        raise NoDecision(f"{mouse.name} keeps its stage: {error}{mend}") from error
     seen = tuple(shown_in(parts) for parts in by_session(rows))
     now = Standing(mouse=mouse, recomputed=recomputed, decisions=tuple(decisions), placements=tuple(placed), seen=seen)
     _refuse_other_decision(lab, now, rows)
     return now
+
+
+def placing_command(mouse: str, answer: Answer) -> str:
+    """Return the command that records a placement."""
+    where = "--before-first" if answer.after is None else f"--after {answer.after[:ID_SHOWN]}"
+    return f"rig mouse place {mouse} {answer.stage} {where} --why REASON"
 
 
 def placements(lab: Lab, mouse: str) -> list[Placement]:
@@ -188,26 +216,6 @@ def record_log(lab: Lab, folder: Path, *, who: str, archive: Archive, day_of_ses
     return row
 
 
-def take_in_unrecorded(
-    lab: Lab, mouse: str, *, simulated: bool, who: str, archive: Archive, day_of_session: DayOf = day_of
-) -> list[Session]:
-    """Record the logs of a mouse that lie on this rig's disk and are not on record; return their rows.
-
-    Parameters
-    ----------
-    simulated
-        See ``unrecorded``.
-
-    Raises
-    ------
-    NoDecision
-        As ``record_log``.
-    """
-    known = {row.log_id for row in lab.session_rows(mouse)}
-    folders = unrecorded(archive.folders, mouse=mouse, simulated=simulated, known=known)
-    return [record_log(lab, folder, who=who, archive=archive, day_of_session=day_of_session) for folder in folders]
-
-
 def _closed(log: SessionLog, *, who: str) -> SessionLog:
     """Return a log with an end: that of a session that crashed gets one."""
     if log.ended is not None:
@@ -255,5 +263,6 @@ def _refuse_other_decision(lab: Lab, now: Standing, rows: Collection[Session]) -
     if last.stage != due.stage or last.sentence != due.sentence:
         raise NoDecision(
             f"{now.mouse.name} keeps its stage: on {last.day} it was decided: {last.sentence}; from the same sessions "
-            f"it now follows: {due.sentence}. Find out what changed, then place the mouse (rig mouse place)"
+            f"it now follows: {due.sentence}. Find out what changed, then place the mouse: "
+            f"rig mouse place {now.mouse.name} {due.stage} --why REASON"
         )

@@ -9,6 +9,7 @@ happens. What was done before (the weight, the water) stays on record, and is no
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -29,16 +30,17 @@ from rig.training.standing import (
     record_decision,
     record_log,
     standing,
-    take_in_unrecorded,
 )
 from rig.training.welfare import (
     Limits,
+    had_ml,
     owed_ml,
     refuse_below_floor,
     refuse_dry_before_passive,
     refuse_no_drink,
     weight_words,
 )
+from rig.training.whose import not_on_record, refuse_not_begun, take_in_unrecorded
 from rig.training.wording import coming, goodbye
 from stages.curriculum import Curriculum
 from stages.events import EndReason
@@ -80,6 +82,7 @@ def start(
     ):
         operator.tell(f"Found a session that was not on record, of {row.day} at {row.stage}: recorded now.")
     try:
+        _leave_out_or_refuse(lab, name, operator=operator, rig=rig, archive=archive)
         now = standing(lab, mouse, curriculum=curriculum(mouse), archive=archive)
     except NoDecision as error:
         operator.show_name(name)
@@ -93,16 +96,21 @@ def start(
     passive = not isinstance(stage, StageParameters) or stage.passive
     if crashed is None and asked.override_why is None:
         lab.refuse_second(name, day=asked.day)  # before anybody handles the mouse; the lease has the last word
+    if stage.imaging and not rig.images and asked.override_why is None:
+        raise StartRefused(
+            f"{stage.stage} is imaged, and {rig.name} has no microscope (imaging: false in its file): start {name} on "
+            "a rig that has one, or without imaging with --override --why REASON"
+        )
     if asked.water_ml is not None and not passive:
         raise StartRefused(
             f"{name} earns its water today, at {stage.stage}: what it was given by hand is recorded with rig mouse "
-            f"water {name} {asked.water_ml:g}; then start without --water-ml"
+            f"water {name} {asked.water_ml:g}{asked.on_day}; then start without --water-ml"
         )
     operator.show_name(name)
     operator.tell(coming(now, stage, crashed))
     limits = limits_of(mouse)
     weight_g = _weighed(lab, now, asked=asked, operator=operator, limits=limits)
-    refuse_below_floor(name, weight_g, limits, drunk_ml=drunk_ml(lab, name, asked.day))
+    refuse_below_floor(name, weight_g, limits, drunk_ml=drunk_ml(lab, name, asked.day), on_day=asked.on_day)
     if passive:
         _water_first(lab, mouse, asked=asked, operator=operator, limits=limits)
     _refuse_unfit(rig, operator)
@@ -116,12 +124,34 @@ def start(
         day.undecided = str(error)
     if day.session is not None and day.session.imaging:
         operator.tell("\n".join(each.words() for each in quality(lab, day.session.session_id)))
-    had_ml = drunk_ml(lab, name, asked.day)
-    day.owed_ml = owed_ml(limits, drunk_ml=had_ml)
+    drunk = drunk_ml(lab, name, asked.day)
+    day.owed_ml = owed_ml(limits, drunk_ml=drunk)
     operator.tell(
-        goodbye(name, day.after, undecided=day.undecided, problem=day.problem, had_ml=had_ml, owed_ml=day.owed_ml)
+        goodbye(
+            name,
+            day.after,
+            undecided=day.undecided,
+            problem=day.problem,
+            had_ml=had_ml(limits, drunk_ml=drunk),
+            owed_ml=day.owed_ml,
+            on_day=asked.on_day,
+        )
     )
     return day
+
+
+def _leave_out_or_refuse(lab: Lab, mouse: str, *, operator: Operator, rig: Rigged, archive: Archive) -> None:
+    """Refuse to decide past a real session that no start began; leave a simulated one out, and say so."""
+    found = not_on_record(lab, mouse, simulated=rig.simulated, archive=archive)
+    if not rig.simulated:
+        refuse_not_begun(mouse, found, day_of_session=rig.day_of_session)
+    if found:
+        n = f"{len(found)} simulated sessions" if len(found) > 1 else "a simulated session"
+        last = shlex.quote(str(found[-1].folder))
+        operator.tell(
+            f"Left out: {n} of {mouse} that rig start did not begin, the last one in {last}; "
+            f"rig mouse take-in {mouse} {last} --why REASON counts it all the same."
+        )
 
 
 def _confirm_history(lab: Lab, mouse: str, *, asked: Asked, operator: Operator) -> None:
@@ -180,7 +210,8 @@ def _water_first(lab: Lab, mouse: Mouse, *, asked: Asked, operator: Operator, li
         if given_ml is not None:
             refuse_no_drink(given_ml)
             lab.record(Water(mouse=mouse.name, day=asked.day, kind=WaterKind.BEFORE_PASSIVE, volume_ml=given_ml))
-    refuse_dry_before_passive(mouse.name, limits, drunk_ml=drunk_ml(lab, mouse.name, asked.day))
+    drunk = drunk_ml(lab, mouse.name, asked.day)
+    refuse_dry_before_passive(mouse.name, limits, drunk_ml=drunk, on_day=asked.on_day)
 
 
 def _refuse_unfit(rig: Rigged, operator: Operator) -> None:
@@ -215,6 +246,8 @@ def _run(
     with held(lab, now, plan.session_id, crashed, asked=asked, operator=operator, rig=rig) as session_id:
         if session_id != plan.session_id:
             plan = _planned(rig, now, stage, session_id)
+        if stage.imaging and not rig.images:
+            _unimaged(lab, now, plan, asked, operator)
         try:
             day.problem = rig.run(plan)
         finally:  # an interrupt, too: what showed nothing was no session, and takes no day away
@@ -236,6 +269,22 @@ def _rest_of(stage: StageParameters, crashed: SessionFacts, lab: Lab) -> StagePa
             f"{crashed.mouse} has drunk what it may in this session, {stage.volume_limit_ul / 1000:g} mL: it is over"
         )
     return stage.model_copy(update={"task_duration_min": rest_min, "volume_limit_ul": rest_ul})
+
+
+def _unimaged(lab: Lab, now: Standing, plan: SessionPlan, asked: Asked, operator: Operator) -> None:
+    """Record that an imaging stage runs without a microscope, by an operator's word."""
+    row = Override(
+        mouse=now.mouse.name,
+        day=asked.day,
+        kind=OverrideKind.NO_MICROSCOPE,
+        session_id=str(plan.session_id),
+        why=asked.override_why or "",
+        who=asked.who,
+    )
+    lab.record(row)
+    operator.tell(
+        f"▲ {plan.rig.rig} has no microscope: {plan.stage.stage} runs without imaging, by {asked.who}'s word."
+    )
 
 
 def _planned(rig: Rigged, now: Standing, stage: Stage, session_id: UUID) -> SessionPlan:

@@ -20,7 +20,7 @@ from rich.text import Text
 from rig.config.load import ConfigError
 from rig.lab.rows import Mouse
 from rig.training.scales import limits_of
-from rig.training.welfare import Limits, in_grams, owed_ml
+from rig.training.welfare import Limits, had_ml, in_grams, owed_ml
 from stages.curriculum import Curriculum
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ STYLES = {
 """Sign and style, the colours said in full: a terminal's own may be any. Light on dark stops or waits, dark on light
 asks for a hand, done is plain."""
 UNDECIDED = "not decided"
+UNKNOWN = "lease unknown"
 TAG_COLUMNS = 9
 
 
@@ -71,7 +72,11 @@ class MouseLine:
 
 
 def lines(
-    today: Today, *, curriculum: Callable[[Mouse], Curriculum], is_passive: Callable[[Mouse, str], bool]
+    today: Today,
+    *,
+    curriculum: Callable[[Mouse], Curriculum],
+    is_passive: Callable[[Mouse, str], bool],
+    refused: Callable[[Mouse], str | None],
 ) -> list[MouseLine]:
     """Return a line a mouse, by name.
 
@@ -79,8 +84,20 @@ def lines(
     ----------
     is_passive
         Whether the spout is away in a mouse's stage, so that its water comes first.
+    refused
+        Why a start would be refused, as far as the rows tell; None if it would not.
     """
-    return [_line(row, day=today.day, curriculum=curriculum, is_passive=is_passive) for row in today.mice]
+    return [
+        _line(
+            row,
+            day=today.day,
+            curriculum=curriculum,
+            is_passive=is_passive,
+            refused=refused,
+            leases_known=today.away is None,
+        )
+        for row in today.mice
+    ]
 
 
 def page(today: Today, rows: Sequence[MouseLine]) -> Group:
@@ -92,7 +109,7 @@ def page(today: Today, rows: Sequence[MouseLine]) -> Group:
         block = Table.grid(expand=True)
         block.add_column(width=TAG_COLUMNS, style=style, vertical="middle", justify="center", no_wrap=True)
         block.add_column(width=1)
-        block.add_column(ratio=1)
+        block.add_column(ratio=1, overflow="fold")  # a file's long name is not cut
         figures = "   ".join(each.ljust(width) for each, width in zip(_figures(row), widths, strict=True))
         told = Text.assemble((figures.rstrip(), ""), "\n", (row.stage, "bold"), f"\n{row.why}")
         told.stylize("bold", 0, len(row.mouse))
@@ -107,12 +124,20 @@ def _figures(row: MouseLine) -> tuple[str, ...]:
 
 
 def _line(
-    row: MouseToday, *, day: str, curriculum: Callable[[Mouse], Curriculum], is_passive: Callable[[Mouse, str], bool]
+    row: MouseToday,
+    *,
+    day: str,
+    curriculum: Callable[[Mouse], Curriculum],
+    is_passive: Callable[[Mouse, str], bool],
+    refused: Callable[[Mouse], str | None],
+    leases_known: bool,
 ) -> MouseLine:
     mouse, limits = row.mouse, limits_of(row.mouse)
-    had_ml = sum(each.volume_ml for each in row.water)
-    rest_ml = owed_ml(limits, drunk_ml=had_ml)
+    drunk = sum(each.volume_ml for each in row.water)
+    rest_ml = owed_ml(limits, drunk_ml=drunk)
     stage, why = _stage(row, curriculum)
+    if (problem := refused(mouse)) is not None:
+        stage, why = UNDECIDED, problem
     light = row.weight is not None and row.weight.day == day and row.weight.weight_g < limits.floor_g
     held = row.lease is not None and not row.lease.expired
     if held:
@@ -130,6 +155,9 @@ def _line(
         why = f"below its floor: no session; {give}look after it; {why}"
     elif rest_ml and is_passive(mouse, stage):
         why = f"passive: {rest_ml:.2f} mL of water first; {why}"
+    lease = "" if leases_known else UNKNOWN
+    if row.lease is not None:
+        lease = f"{row.lease.rig}, {row.lease.who}" + ("" if held else " (dead)")
     return MouseLine(
         mouse=mouse.name,
         calls=calls,
@@ -137,8 +165,8 @@ def _line(
         why=why,
         d_prime="new" if row.last_session is None else _figure(row.last_session.peak_d_prime),
         weight=_weight(row, limits, day=day, light=light),
-        water=f"{had_ml:.2f} of {limits.least_daily_ml:.2f} mL",
-        lease="" if row.lease is None else f"{row.lease.rig}, {row.lease.who}" + ("" if held else " (dead)"),
+        water=f"{had_ml(limits, drunk_ml=drunk):.2f} of {limits.least_daily_ml:.2f} mL",
+        lease=lease,
     )
 
 
@@ -169,5 +197,5 @@ def _figure(d_prime: float | None) -> str:
 
 
 def _caption(today: Today) -> str:
-    away = f"\n▲ {today.away}" if today.away else ""
+    away = "\n▲ the laboratory is away: which rig has which mouse is not known here" if today.away else ""
     return f"● on a rig  ✗ no session  ▲ water to give  ▶ session to come  ✓ done{away}"

@@ -1,11 +1,13 @@
 """Logs on this rig's disk that the laboratory does not know: of a start that was killed, of a run without a laboratory.
 
-The picture was on the screen all the same, and the water was drunk; so they are taken in before anything is decided.
+The picture was on the screen all the same, and the water was drunk; so what ``rig start`` began is taken in before
+anything is decided. Of what it did not begin nobody here knows whose it was: an operator says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from rig.log.reader import UNREADABLE
@@ -14,8 +16,21 @@ from rig.log.writer import EVENTS
 from stages.events import SessionStarted
 
 
-def unrecorded(folders: Collection[Path], *, mouse: str, simulated: bool, known: Collection[str]) -> list[Path]:
-    """Return the session folders of a mouse whose logs are not known, oldest first.
+@dataclass(frozen=True, slots=True)
+class Unrecorded:
+    """A session's folder, and how its log begins."""
+
+    folder: Path
+    started: SessionStarted
+
+    @property
+    def log_id(self) -> str:
+        """The id of its own session."""
+        return self.started.session_id
+
+
+def unrecorded(folders: Collection[Path], *, mouse: str, simulated: bool, known: Collection[str]) -> list[Unrecorded]:
+    """Return the sessions of a mouse whose logs are not known, oldest first.
 
     Parameters
     ----------
@@ -26,11 +41,11 @@ def unrecorded(folders: Collection[Path], *, mouse: str, simulated: bool, known:
     known
         Ids of the logs that are recorded.
     """
-    found: dict[str, tuple[str, Path]] = {}
+    found: dict[str, Unrecorded] = {}
     for started, folder in _sessions(folders):
         if (started.mouse, started.simulated) == (mouse, simulated) and started.session_id not in known:
-            found.setdefault(started.session_id, (started.started_at, folder))
-    return [folder for _, folder in sorted(found.values())]
+            found.setdefault(started.session_id, Unrecorded(folder, started))
+    return sorted(found.values(), key=lambda each: (each.started.started_at, each.folder))
 
 
 def find_in(folders: Collection[Path]) -> dict[str, Path]:

@@ -94,8 +94,8 @@ def refuse_no_drink(volume_ml: float) -> None:
         )
 
 
-def refuse_below_floor(mouse: str, weight_g: float, limits: Limits, *, drunk_ml: float = 0.0) -> None:
-    """Refuse a session to a mouse that is too light.
+def refuse_below_floor(mouse: str, weight_g: float, limits: Limits, *, drunk_ml: float = 0.0, on_day: str = "") -> None:
+    """Refuse a session to a mouse that is too light; ``on_day`` as in ``refuse_dry_before_passive``.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def refuse_below_floor(mouse: str, weight_g: float, limits: Limits, *, drunk_ml:
         raise WelfareError(
             f"{mouse} weighs {weight_words(weight_g, limits)} and below its floor of "
             f"{limits.floor_g:.1f} g: no session; give it {owed_ml(limits, drunk_ml=drunk_ml):.2f} mL of water or more "
-            f"(rig mouse water {mouse} ML), and have whoever answers for its welfare look at it"
+            f"(rig mouse water {mouse} ML{on_day}), and have whoever answers for its welfare look at it"
         )
 
 
@@ -122,10 +122,21 @@ def owed_ml(limits: Limits, *, drunk_ml: float) -> float:
     return 0.0 if rest_ml < SMALLEST_ML else math.ceil(round(rest_ml / MARK_ML, 6)) * MARK_ML
 
 
-def refuse_dry_before_passive(mouse: str, limits: Limits, *, drunk_ml: float) -> None:
+def had_ml(limits: Limits, *, drunk_ml: float) -> float:
+    """Return what a mouse had today, in mL, so that it and what is still owed make its day's water."""
+    rest_ml = owed_ml(limits, drunk_ml=drunk_ml)
+    return max(limits.least_daily_ml - rest_ml, 0.0) if rest_ml else drunk_ml
+
+
+def refuse_dry_before_passive(mouse: str, limits: Limits, *, drunk_ml: float, on_day: str = "") -> None:
     """Refuse a passive session to a mouse that has not had its day's water before it.
 
     The spout is away in such a session, and the mouse is to be sated (TASK_FACTS 2): its water comes first.
+
+    Parameters
+    ----------
+    on_day
+        What the command that is named needs besides: the day, where it is simulated.
 
     Raises
     ------
@@ -135,9 +146,10 @@ def refuse_dry_before_passive(mouse: str, limits: Limits, *, drunk_ml: float) ->
     rest_ml = owed_ml(limits, drunk_ml=drunk_ml)
     if rest_ml:
         raise WelfareError(
-            f"{mouse} watches passively today and gets its water before: it had {drunk_ml:.2f} mL of "
-            f"{limits.least_daily_ml:.2f}; give it {rest_ml:.2f} mL or more now, and record it "
-            f"(rig mouse water {mouse} ML --before-passive, or --water-ml with rig start)"
+            f"{mouse} watches passively today and gets its water before: it had "
+            f"{had_ml(limits, drunk_ml=drunk_ml):.2f} mL of {limits.least_daily_ml:.2f}; give it {rest_ml:.2f} mL or "
+            f"more now, and record it (rig mouse water {mouse} {rest_ml:.2f} --before-passive{on_day}, or --water-ml "
+            f"with rig start)"
         )
 
 

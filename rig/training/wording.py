@@ -42,14 +42,22 @@ def shown_by(stage: Stage) -> Shown:
 
 
 def goodbye(
-    mouse: str, after: Decision | None, *, undecided: str | None, problem: str | None, had_ml: float, owed_ml: float
+    mouse: str,
+    after: Decision | None,
+    *,
+    undecided: str | None,
+    problem: str | None,
+    had_ml: float,
+    owed_ml: float,
+    on_day: str = "",
 ) -> str:
-    """Return the next decision, and the water that is still to give."""
+    """Return the next decision, and the water that is still to give; ``on_day`` as in ``Asked``."""
     lines = [f"▲ {undecided}" if after is None else f"Next: {after.sentence}."]
     if after is not None and after.suggestion and after.suggestion != after.stage:
-        lines.append(f"By the usual order {after.suggestion} would follow: rig mouse place {mouse} STAGE --why REASON.")
+        by_hand = f"rig mouse place {mouse} {after.suggestion} --why REASON{on_day}"
+        lines.append(f"By the usual order {after.suggestion} would follow: {by_hand}.")
     if problem is not None:
         lines.append(f"The session broke off ({problem}); it may be continued today: rig start {mouse} --continue.")
-    rest = f"still to give today: {owed_ml:.2f} mL (rig mouse water {mouse} {owed_ml:.2f})"
+    rest = f"still to give today: {owed_ml:.2f} mL (rig mouse water {mouse} {owed_ml:.2f}{on_day})"
     lines.append(f"{mouse} had {had_ml:.2f} mL; {rest if owed_ml else 'nothing is owed today'}.")
     return "\n".join(lines)

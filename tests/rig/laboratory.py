@@ -107,7 +107,7 @@ class Laboratory:
 
     lab: Lab
     data_dir: Path
-    config: RigConfig = field(default_factory=rig_config)
+    config: RigConfig = field(default_factory=lambda: rig_config("simulated_imaging"))
     n_days: int = 0
     n_ids: int = 0
     kind: MouseKind = MouseKind.STOCHASTIC
@@ -181,6 +181,7 @@ class Laboratory:
             rig=Rigged(
                 name=self.config.rig,
                 simulated=self.simulated,
+                images=self.config.imaging,
                 data_dir=self.data_dir,
                 stage=self.stage,
                 plan=self.plan,

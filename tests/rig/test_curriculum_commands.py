@@ -85,6 +85,14 @@ def test_a_regimen_is_imported_shown_compared_and_drawn(tmp_path: Path) -> None:
     assert rig("curriculum", "diff", "visual_behavior", "visual_behavior").output == "No difference.\n"
     assert rig("curriculum", "diagram", made, "--out", "drawn.png").exit_code == 0
     assert (tmp_path / "drawn.png").read_bytes().startswith(b"\x89PNG")
+    raw = rig("curriculum", "diff", "visual_behavior", regimen)
+    assert raw.exit_code == 1
+    assert (
+        f"is a regimen of the laboratory; make a curriculum of it first: rig curriculum import {regimen}" in raw.output
+    )
+    assert imported.output.count("Not yet to be run here") == len(
+        {line for line in imported.output.splitlines() if "Not yet to be run here" in line}
+    )
     assert "is there already and not empty" in rig("curriculum", "import", regimen).output
 
 

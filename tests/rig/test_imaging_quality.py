@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hardware.events import Finding
@@ -25,7 +26,7 @@ from rig.training.imaging import (
     quality,
     set_planes,
 )
-from rig.training.standing import take_in_unrecorded
+from rig.training.whose import take_in
 from tests.builders import IMAGES, rig_config, run, stage
 from tests.rig.laboratory import Laboratory, laboratory
 
@@ -129,7 +130,7 @@ def test_the_streams_of_a_session_are_judged_wherever_its_log_is_recorded(
         there.run(
             there.plan(there.lab.mouse("M1"), there.stage(there.lab.mouse("M1"), IMAGES), folder, there.ids(), [])
         )
-        take_in_unrecorded(there.lab, "M1", simulated=True, who="tester", archive=there.archive)
+        take_in(there.lab, "M1", folder, day=there.day, why="run by hand", who="tester", archive=there.archive)
 
         told = [each.words() for each in quality(there.lab, session(there).session_id)]
 
@@ -190,7 +191,13 @@ def test_a_plane_that_was_another_container_is_refused(imaged: Laboratory) -> No
         (Aspect.HARDWARE, Judgement.PASS, None, "", "the rig's to judge"),
         (Aspect.Z_DRIFT, Judgement.PASS, None, "", "judged of each plane; say which"),
         (Aspect.STRESS, Judgement.PASS, 0, "", "judged of the whole session"),
-        (Aspect.MOTION, Judgement.PASS, 7, "", "the session has no plane 7"),
+        (
+            Aspect.MOTION,
+            Judgement.PASS,
+            7,
+            "",
+            "the session has no plane 7; it has 2, from 0 to 1",
+        ),
         (Aspect.STRESS, Judgement.FAIL, None, " ", "say why it fails"),
     ],
 )
@@ -200,6 +207,12 @@ def test_verdicts_that_cannot_be_are_refused(
     set_planes(imaged.lab, session(imaged), ["VISp_175", "VISp_300"])
     with pytest.raises(ImagingError, match=says):
         judge(imaged.lab, session(imaged), aspect, judgement, index=index, figure=figure)
+
+
+def test_a_plane_of_a_session_without_any_is_refused_with_what_records_them(imaged: Laboratory) -> None:
+    other = msgspec.structs.replace(session(imaged), session_id="00000000-0000-4000-8000-000000000009")
+    with pytest.raises(ImagingError, match="no planes are on record for this session; record them with rig imaging"):
+        judge(imaged.lab, other, Aspect.Z_DRIFT, Judgement.FAIL, index=2, figure="12 um")
 
 
 @pytest.mark.parametrize(

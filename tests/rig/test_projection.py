@@ -362,5 +362,5 @@ def test_logs_that_nobody_knows_are_found_oldest_first(three: tuple[Path, list[S
 
     found = unrecorded([parent, parent / "nowhere"], mouse="M1", simulated=True, known={rows[1].log_id})
 
-    assert [folder.name for folder in found] == ["session_1", "session_3"]
+    assert [each.folder.name for each in found] == ["session_1", "session_3"]
     assert unrecorded([parent], mouse="M1", simulated=False, known=()) == []  # none was a real mouse's

@@ -18,7 +18,19 @@ from rig.config.files import shipped
 from rig.lab.errors import LabError, LaboratoryAway, MouseHeld, SecondSession, StartRefused
 from rig.lab.lab import open_lab
 from rig.lab.leases import acquire
-from rig.lab.rows import Fact, Override, OverrideKind, Session, Start, Water, WaterKind, Weight
+from rig.lab.rows import (
+    Aspect,
+    Fact,
+    Judgement,
+    Override,
+    OverrideKind,
+    Session,
+    Start,
+    Water,
+    WaterKind,
+    Weight,
+)
+from rig.lab.rows import Verdict as Judged
 from rig.log.lock import hold
 from rig.log.reader import read_session
 from rig.log.schema import LogError
@@ -26,12 +38,15 @@ from rig.log.writer import EVENTS
 from rig.records.finish import Told
 from rig.session.assemble import SessionPlan
 from rig.session.process import run_plan
-from rig.training.standing import NoDecision
+from rig.training.placing import Misplaced
+from rig.training.placing import place as place_at
+from rig.training.standing import NoDecision, record_log
 from rig.training.welfare import WelfareError
+from rig.training.whose import disown, take_in
 from stages.decisions import Move
 from tests.builders import rig_config
 from tests.postgres import Cluster
-from tests.rig.laboratory import MOUSE, Laboratory, Scripted, laboratory
+from tests.rig.laboratory import MOUSE, Laboratory, Scripted, curriculum_of, laboratory
 
 T0, T1, T2 = "TRAINING_0_gratings_autorewards_15min", "TRAINING_1_gratings", "TRAINING_2_gratings_flashed"
 PASSIVE = "OPHYS_2_images_A_passive"
@@ -194,6 +209,7 @@ def another_stage_was_run(there: Laboratory) -> None:
     )
     there.run(with_another)
     there.n_days += 1
+    take_in(there.lab, "M1", with_another.folder, day=there.day, why="by hand", who="tester", archive=there.archive)
 
 
 @pytest.mark.parametrize(
@@ -238,12 +254,21 @@ def test_a_wrong_stage_is_mended_by_a_placement_with_its_reason(there: Laborator
     first = there.start().session
     later(there)
     another_stage_was_run(there)
-    with pytest.raises(NoDecision, match="was due"):
-        there.start()
     assert first is not None
-    place(there, T2, why="it was tried on flashes", after=first.session_id)
+    with pytest.raises(NoDecision, match=f"rig mouse place M1 {T2} --after {first.session_id[:8]} --why REASON"):
+        there.start()
+    mouse = there.lab.mouse("M1")
+    place_at(
+        there.lab,
+        mouse,
+        stage=T2,
+        why="it was tried on flashes",
+        after=first.session_id[:8],
+        curriculum=curriculum_of(mouse),
+        day=there.day,
+    )
 
-    day = there.start(operator=Scripted(types="M1"))
+    day = there.start()
 
     assert day.before.stage == T2
     assert day.session is not None
@@ -318,13 +343,35 @@ def test_a_rig_whose_checks_fail_is_refused_and_the_mouse_may_still_start(there:
         Finding(name="valve", verdict=Found.FAIL, figure="silent", remedy="look at its wire"),
     ]
     operator = Scripted()
-    with pytest.raises(StartRefused, match=r"simulated is not fit for a session: valve: silent\. Look at its wire"):
+    with pytest.raises(
+        StartRefused, match=r"simulated_imaging is not fit for a session: valve: silent\. Look at its wire"
+    ):
         there.start(operator=operator)
     assert "▲ spout: slow. Oil it." in operator.heard
     assert logs(there) == []
 
     there.findings = []
     assert there.start().session is not None
+
+
+def test_an_imaging_stage_on_a_rig_without_a_microscope_needs_a_reason_and_passes_nothing(there: Laboratory) -> None:
+    there.config = rig_config()
+    place(there, PASSIVE)
+    with pytest.raises(StartRefused, match=f"{PASSIVE} is imaged, and simulated has no microscope") as refused:
+        there.start(operator=(operator := Scripted()))
+    assert "--override --why REASON" in str(refused.value)
+    assert "weight" not in operator.asked  # before the mouse is handled
+
+    day = there.start(
+        operator=(operator := Scripted(gives_ml=1.0)), override_why="habituation only, the microscope is open"
+    )
+
+    assert day.session is not None
+    (row,) = there.lab.overrides("M1", OverrideKind.NO_MICROSCOPE)
+    assert (row.session_id, row.why) == (day.session.log_id, "habituation only, the microscope is open")
+    assert "runs without imaging, by tester's word" in operator.heard
+    found = {each.aspect: each.judgement for each in there.lab.rows(Judged, session_id=day.session.session_id)}
+    assert (found[Aspect.HARDWARE], found[Aspect.ALIGNMENT]) == (Judgement.FAIL, Judgement.NOT_JUDGED)
 
 
 def test_a_session_that_could_not_begin_leaves_the_day_free(there: Laboratory) -> None:
@@ -451,13 +498,111 @@ def test_a_start_that_was_killed_is_taken_in_by_the_next_one(
     assert day.after is not None
 
 
-def test_a_session_that_was_run_past_the_laboratory_wants_the_name_typed(there: Laboratory) -> None:
+def run_past_the_laboratory(there: Laboratory, stage: str) -> Path:
+    """A session by ``rig run``, after those of this day; returns its folder."""
+    folder = there.data_dir / f"{there.day}T110000Z_M1_{stage}"
+    mouse = there.lab.mouse("M1")
+    there.run(there.plan(mouse, there.stage(mouse, stage), folder, there.ids(), []))
+    return folder
+
+
+def on_a_real_rig(there: Laboratory) -> None:
+    """Have the laboratory's rig, and what its logs say of it, be a real one."""
+
+    def run_there(plan: SessionPlan) -> None:
+        run_plan(plan, runtime_dir=plan.folder.parent / "running")
+        path = plan.folder / EVENTS
+        path.write_bytes(path.read_bytes().replace(b'"simulated":true', b'"simulated":false', 1))
+
+    there.simulated = False
+    there.breaks = run_there
+
+
+def test_simulated_sessions_that_no_start_began_are_left_out_and_one_may_be_counted(there: Laboratory) -> None:
+    folders = []
+    for stage in (T2, PASSIVE):
+        folders.append(run_past_the_laboratory(there, stage))
+        later(there)
+    operator = Scripted()
+
+    day = there.start(operator=operator)
+
+    assert (day.before.stage, len(there.lab.session_rows("M1"))) == (T0, 1)
+    assert {row.session_id for row in there.lab.rows(Water, mouse="M1")} == {there.lab.session_rows("M1")[0].log_id}
+    (told,) = [words for words in operator.said if "Left out" in words]
+    assert "2 simulated sessions of M1 that rig start did not begin" in told
+    assert f"rig mouse take-in M1 {folders[1]} --why REASON" in told
+
+
+def test_a_real_session_that_no_start_began_stops_the_mouse_until_somebody_says_whose_it_was(
+    there: Laboratory,
+) -> None:
+    on_a_real_rig(there)
     there.start()
-    another_run = there.data_dir / f"{there.day}T110000Z_M1_{T1}"
+    folder = run_past_the_laboratory(there, T1)
     later(there)
-    there.n_days -= 1
-    there.run(there.plan(there.lab.mouse("M1"), there.stage(there.lab.mouse("M1"), T1), another_run, there.ids(), []))
-    there.n_days += 1
+    before = [there.lab.rows(kind, mouse="M1") for kind in (Session, Water, Weight)]
+
+    for _ in range(2):
+        with pytest.raises(NoDecision) as refused:
+            there.start(operator=(operator := Scripted()))
+        assert f"{folder} holds a session of M1 on 2026-01-05 at {T1} that was not started by rig start" in str(
+            refused.value
+        )
+        assert f"rig mouse take-in M1 {folder} --why REASON" in str(refused.value)
+        assert f"rig mouse disown M1 {folder} --why REASON" in str(refused.value)
+        assert "name shown" in operator.asked
+    assert [there.lab.rows(kind, mouse="M1") for kind in (Session, Water, Weight)] == before
+
+    disown(there.lab, "M1", folder, day=there.day, why="it was M7, by mistake")
+    assert there.start().before.stage == T1
+    (row,) = there.lab.overrides("M1", OverrideKind.NOT_ITS)
+    assert (row.why, row.who) == ("it was M7, by mistake", "tester")
+    assert len(there.lab.sessions("M1")) == 2
+
+    with pytest.raises(NoDecision, match="is on record as one of M1's"):
+        disown(there.lab, "M1", logs(there)[0].parent, day=there.day, why="a slip")
+    with pytest.raises(NoDecision, match="holds a session of M1, not of M2"):
+        disown(there.lab, "M2", folder, day=there.day, why="a slip")
+
+
+def test_a_real_session_that_no_start_began_counts_once_it_is_taken_in(there: Laboratory) -> None:
+    on_a_real_rig(there)
+    there.start()
+    folder = run_past_the_laboratory(there, T1)
+    disown(there.lab, "M1", folder, day=there.day, why="it was said to be M7")
+
+    row = take_in(
+        there.lab, "M1", folder, day=there.day, why="it was M1 after all", who="tester", archive=there.archive
+    )
+
+    assert there.lab.overrides("M1", OverrideKind.NOT_ITS) == []
+    assert {row.session_id for row in there.lab.rows(Water, mouse="M1")} >= {row.log_id}
+    assert [facts.stage for facts in there.lab.sessions("M1")] == [T0, T1]
+    assert later(there).start(operator=Scripted()).session is not None  # its name was given with the reason
+
+
+def test_the_first_session_too_can_be_answered_by_a_placement(there: Laboratory) -> None:
+    folder = run_past_the_laboratory(there, T2)
+    take_in(there.lab, "M1", folder, day=there.day, why="by hand", who="tester", archive=there.archive)
+    mouse = there.lab.mouse("M1")
+    given: dict[str, Any] = {"why": "trained elsewhere", "curriculum": curriculum_of(mouse), "day": there.day}
+    with pytest.raises(NoDecision, match=f"rig mouse place M1 {T2} --before-first --why REASON"):
+        later(there).start()
+    with pytest.raises(Misplaced, match="give one of them"):
+        place_at(there.lab, mouse, stage=T2, after="0", before_first=True, **given)
+    with pytest.raises(Misplaced, match="M1 had no session nosuch"):
+        place_at(there.lab, mouse, stage=T2, after="nosuch", **given)
+
+    place_at(there.lab, mouse, stage=T2, after=None, before_first=True, **given)
+
+    assert there.start().before.stage == T2
+
+
+def test_a_session_on_record_that_no_start_began_wants_the_name_typed(there: Laboratory) -> None:
+    there.start()
+    record_log(there.lab, run_past_the_laboratory(there, T1), who="tester", archive=there.archive)
+    later(there)
     unsure = Scripted()
     with pytest.raises(StartRefused, match=f"M1 had a session on 2026-01-05 at {T1} that was not started by rig start"):
         there.start(operator=unsure)
@@ -573,6 +718,7 @@ def test_a_log_that_is_still_written_is_waited_for(there: Laboratory, monkeypatc
     plan = there.plan(
         there.lab.mouse("M1"), there.stage(there.lab.mouse("M1"), T1), other, there.ids(), there.lab.sessions("M1")
     )
+    there.lab.record(Start(mouse="M1", day=there.day, rig="simulated", session_id=str(plan.session_id)))
     crashes(plan)
     with (other / EVENTS).open("ab") as file:
         assert hold(file.fileno())
@@ -584,7 +730,7 @@ def test_a_model_mouse_is_not_counted_among_a_real_ones_sessions(there: Laborato
     there.start()
     later(there).simulated = False
 
-    with pytest.raises(StartRefused, match="had its sessions on simulated rigs, and simulated is real"):
+    with pytest.raises(StartRefused, match="had its sessions on simulated rigs, and simulated_imaging is real"):
         there.start()
 
 
@@ -596,7 +742,7 @@ def rigs(server: Cluster, tmp_path: Path) -> Iterator[tuple[Laboratory, Laborato
     """Two rigs of one laboratory, and a mouse."""
     url = server.laboratory()
     with ExitStack() as stack:
-        made = []
+        made: list[Laboratory] = []
         for name in ("one", "two"):
             lab = open_lab(url, replica=tmp_path / f"{name}.sqlite", who=name, host=name, now=lambda: datetime.now(UTC))
             stack.callback(lab.close)

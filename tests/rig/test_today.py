@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,10 +15,16 @@ from rich.console import Console
 
 from hardware.simulated.mice import MouseKind
 from rig.lab.rows import Water, WaterKind, Weight
+from rig.training.standing import refused_by_rows
 from rig.training.today import STYLES, Calls, MouseLine, lines, page
 from tests.rig.laboratory import MOUSE, Laboratory, curriculum_of, laboratory
 
 SHORT = {"gray_before_s": 0.5, "gray_after_s": 0.5, "movie": None, "task_duration_min": 0.5}
+OF: dict[str, Any] = {
+    "curriculum": curriculum_of,
+    "is_passive": lambda _mouse, _stage: False,
+    "refused": lambda _mouse: None,
+}
 PASSIVE = "OPHYS_2_images_A_passive"
 
 
@@ -29,7 +36,12 @@ def there(tmp_path: Path) -> Iterator[Laboratory]:
 
 def line(there: Laboratory, *, passive: bool = False) -> MouseLine:
     """The line of the only mouse."""
-    (only,) = lines(there.lab.today(there.day), curriculum=curriculum_of, is_passive=lambda _mouse, _stage: passive)
+    (only,) = lines(
+        there.lab.today(there.day),
+        curriculum=curriculum_of,
+        is_passive=lambda _mouse, _stage: passive,
+        refused=lambda mouse: refused_by_rows(there.lab, mouse, curriculum=curriculum_of(mouse)),
+    )
     return only
 
 
@@ -77,10 +89,9 @@ def test_a_mouse_on_a_rig_runs_until_its_lease_is_dead(there: Laboratory) -> Non
     (row,) = held.mice
     assert row.lease is not None
     dead = msgspec.structs.replace(row, lease=msgspec.structs.replace(row.lease, now_s=row.lease.expires_s))
-    of = {"curriculum": curriculum_of, "is_passive": lambda _mouse, _stage: False}
 
-    (runs,) = lines(held, **of)
-    (waits,) = lines(msgspec.structs.replace(held, mice=(dead,)), **of)
+    (runs,) = lines(held, **OF)
+    (waits,) = lines(msgspec.structs.replace(held, mice=(dead,)), **OF)
 
     assert (runs.calls, runs.lease) == (Calls.RUNS, "box-2, tester")
     assert (waits.calls, waits.lease) == (Calls.GO, "box-2, tester (dead)")
@@ -93,23 +104,37 @@ def test_a_session_without_its_decision_stops_the_mouse(there: Laboratory) -> No
     undecided = msgspec.structs.replace(row, decision=None)
     today = msgspec.structs.replace(there.lab.today(there.day), mice=(undecided,))
 
-    (found,) = lines(today, curriculum=curriculum_of, is_passive=lambda _mouse, _stage: False)
+    (found,) = lines(today, **OF)
 
     assert (found.calls, found.stage) == (Calls.STOP, "not decided")
+
+
+def test_a_mouse_that_a_start_would_refuse_is_stopped_with_the_command_that_mends_it(there: Laboratory) -> None:
+    there.start()
+    (row,) = there.lab.session_rows("M1")
+    there.lab.correct(row, why="it was another stage", stage="TRAINING_1_gratings")
+    for day in (0, 1, 5):
+        there.n_days = day
+        found = line(there)
+
+        assert (found.calls, "done" in found.stage) == (Calls.STOP, False) if day else (Calls.WATER, True)
+        assert "ran TRAINING_1_gratings, but TRAINING_0_gratings_autorewards_15min was due" in found.why
+        assert "rig mouse place M1 TRAINING_1_gratings --before-first --why REASON" in found.why
 
 
 def test_the_page_fits_its_terminal_and_says_when_the_laboratory_is_away(there: Laboratory) -> None:
     for name in ("M2", "M3-with-a-long-name"):
         there.lab.record(msgspec.structs.replace(MOUSE, name=name))
     today = msgspec.structs.replace(there.lab.today(there.day), away="the server does not answer")
-    rows = lines(today, curriculum=curriculum_of, is_passive=lambda _mouse, _stage: False)
+    rows = lines(today, **OF)
+    assert [row.lease for row in rows] == ["lease unknown"] * 3
 
     for width in (80, 120):
         shown = io.StringIO()
         Console(file=shown, width=width).print(page(today, rows))
         text = shown.getvalue()
         assert max(len(each) for each in text.splitlines()) <= width
-        assert "▲ the server does not answer" in text
+        assert "▲ the laboratory is away: which rig has which mouse is not known here" in text
         assert text.count("▶ GO") == 3
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from importlib.resources import as_file, files
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 
 from rig.lab.errors import LabError
@@ -360,6 +363,28 @@ def test_the_steps_make_of_an_empty_database_what_the_program_expects(empty_url:
     assert made == wanted | {"leases": set()}
 
 
+def test_the_tables_of_an_older_program_are_renewed_with_what_is_in_them(empty_url: str) -> None:
+    retake = complete(Override(mouse="M1", day=DAY, kind=OverrideKind.STAGE, stage="OPHYS_0", why="retake"), 1)
+    not_its = complete(Override(mouse="M1", day=DAY, kind=OverrideKind.NOT_ITS, session_id=uuid(3), why="M7's"), 2)
+    with closing(open_store(empty_url)) as store:
+        with store.writing() as connection, as_file(files("rig.lab") / "migrations") as folder:
+            config = Config()
+            config.set_main_option("script_location", str(folder))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+        store.insert([retake])
+        with pytest.raises(LabError, match="kind_known"):
+            store.insert([not_its])
+
+        migrate(store)
+
+        store.insert([not_its])
+        assert store.find(Override) == [retake, not_its]
+        for change in ("UPDATE overrides SET why = ''", "DELETE FROM overrides"):
+            with pytest.raises(LabError, match="never changed or deleted"), store.writing() as connection:
+                connection.exec_driver_sql(change)
+
+
 def test_programs_that_come_to_an_empty_database_at_once_make_its_tables_once(empty_url: str) -> None:
     def come(_: int) -> None:
         with closing(open_store(empty_url)) as store:
@@ -382,7 +407,7 @@ def test_a_database_of_a_newer_program_is_refused(empty_url: str) -> None:
         migrate(store)
         with store.writing() as connection:
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-        with pytest.raises(LabError, match=r"newer program .its tables are 9999, this program knows 0001.: update"):
+        with pytest.raises(LabError, match=r"newer program .its tables are 9999, this program knows 0002.: update"):
             migrate(store)
 
 
