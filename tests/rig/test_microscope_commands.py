@@ -251,3 +251,15 @@ def test_a_microscope_behind_sockets_runs_in_real_time_only() -> None:
     ):
         plan(config=config, fast=True)
     assert isinstance(plan(config=config, fast=False), SessionPlan)
+
+
+def test_a_rig_is_examined_though_its_microscope_is_away(tmp_path: Path) -> None:
+    path = tmp_path / "rig.yaml"
+    nobody = {"keys": "null", "own_key": "null", "peer_key": "null", "plain_text": PLAIN_TEXT, "reply_s": "0.3"}
+    path.write_text(with_zmq(LINK, address="127.0.0.1:9", **nobody), encoding="utf-8")
+
+    result = rig("check", "--rig", path)
+
+    assert result.exit_code == 1
+    assert "✗ FAIL  microscope" in result.output, result.output
+    assert "✓ pass  lick line: low." in result.output, result.output
