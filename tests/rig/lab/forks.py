@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
@@ -51,6 +52,7 @@ class Rig:
 
 def _run(what: Callable[..., None], errors: Path, *arguments: object) -> None:
     sys.stderr = errors.open("w", buffering=1)
+    faulthandler.enable(sys.stderr)
     what(*arguments)
 
 
