@@ -31,6 +31,8 @@ PULSE_WIDTH_S = 0.004
 ALIGN_INTERVAL_S = (5.0, 15.0)
 """Alignment pulses come at random intervals, so that a stretch of them fits in one place only."""
 ALIGN_WIDTH_S = 0.01
+FLIPS_STOPPED_S = 1.0
+"""Without a flip for so long, edges are handed over all the same."""
 
 LickWatcher = Callable[[float, int], None]
 Train = Callable[[float, float], FloatArray]
@@ -87,6 +89,7 @@ class SimulatedCard:
         rng_photodiode = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(5,))))
         self._photodiode = Photodiode(rng=rng_photodiode)
         self._has_flipped = False
+        self._last_flip_s = -math.inf
         self._rng_align = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(2,))))
         self._gone_at_s = start_host_s + faults.device_gone_s
         self._stuck_at_s = start_host_s + faults.lick_line_stuck_s
@@ -232,6 +235,8 @@ class SimulatedCard:
     def flush(self) -> None:
         """See ``EdgeSource.flush``."""
         now_s = min(self.clock.now_s() - self._gather_lag_s, self._quiet_until_s)
+        if self._gather_lag_s and now_s - self._last_flip_s < FLIPS_STOPPED_S:
+            now_s = min(now_s, self._last_flip_s)  # the next flip's pulse comes later, told of whenever
         for known_until in self._known_until:
             now_s = min(now_s, known_until())
         if now_s < self._flushed_host_s:
@@ -284,6 +289,8 @@ class SimulatedCard:
     def flips_made(self, *, host_s: FloatArray) -> None:
         """Drop the frame line at each flip, as the laboratory's readers expect it (TASK_FACTS 8)."""
         self.require()
+        if len(host_s):
+            self._last_flip_s = float(host_s[-1])
         jitter_s = self._rng_pulses.normal(0.0, PULSE_JITTER_S, len(host_s))
         falls_s = host_s + PULSE_LATENCY_S + np.abs(jitter_s)
         ticks = self.card_clock.ticks_of(falls_s)

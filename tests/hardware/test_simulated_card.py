@@ -7,10 +7,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from hardware.clock import TICKS_PER_S
+from hardware.arrays import AnyArray, IntArray
+from hardware.clock import TICKS_PER_S, CardClock, VirtualClock
 from hardware.lines import Line
 from hardware.simulated import photodiode
-from hardware.simulated.card import ALIGN_INTERVAL_S, ALIGN_WIDTH_S, PULSE_WIDTH_S
+from hardware.simulated.card import ALIGN_INTERVAL_S, ALIGN_WIDTH_S, PULSE_WIDTH_S, SimulatedCard
+from hardware.simulated.faults import Faults
+from hardware.simulated.mice import MouseKind, make_mouse
 from hardware.simulated.photodiode import (
     MONITOR_DELAY_S,
     MONITOR_JITTER_S,
@@ -132,3 +135,34 @@ def test_the_wheel_wraps_and_its_decoded_speed_has_no_spikes(behaviour: str) -> 
     assert not np.isnan(speed).any()
     assert speed.mean() == pytest.approx(15.0, abs=1.5)
     assert np.abs(speed - speed.mean()).max() < 30.0, "a spike: a wrap was read as a run"
+
+
+def test_edges_come_in_order_though_a_flip_is_told_of_late() -> None:
+    """Whoever gathers flips and edges may be held up between the two, by more than the lag."""
+    handed: list[int] = []
+
+    def sink(*, ticks: IntArray, states: AnyArray) -> None:
+        handed.extend(int(each) for each in ticks)
+
+    clock = VirtualClock()
+    card = SimulatedCard(
+        clock=clock,
+        card_clock=CardClock(drift_ppm=0.0, zero_ticks=0),
+        mouse=make_mouse(MouseKind.NEVER, np.random.default_rng(1), start_host_s=0.0),
+        seed=1,
+        start_host_s=0.0,
+        faults=Faults(),
+        sink=sink,
+        gather_lag_s=0.02,
+    )
+    card.flips_made(host_s=np.array([0.0]))
+    clock.sleep_until(0.1)  # flips at 0.017 and 0.033 were made, and nobody has told of them yet
+    card.toggle(Line.ACQ_TRIGGER, host_s=0.05)
+    card.flush()
+    card.flips_made(host_s=np.array([0.017, 0.033, 0.1]))
+    clock.sleep_until(0.2)
+    card.flips_made(host_s=np.array([0.117, 0.2]))
+    card.flush()
+    card.close()
+    assert handed == sorted(handed)
+    assert len(handed) > 8
