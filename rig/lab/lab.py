@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 from uuid import uuid4
 
 import msgspec
@@ -28,7 +28,7 @@ from rig.lab.errors import LabError, LaboratoryAway
 from rig.lab.leases import LIMIT_S, Lease, LeaseRow, acquire, leases, refuse_second
 from rig.lab.migrate import migrate
 from rig.lab.reconcile import Reconciled, Reconciler, reconcile
-from rig.lab.rows import Decided, Fact, Mouse, Override, OverrideKind, Session, Start, Water, Weight
+from rig.lab.rows import DECODERS, Decided, Fact, Mouse, Override, OverrideKind, Session, Start, Water, Weight
 from rig.lab.store import CALL_S, CONNECT_S, Store
 from stages.history import SessionFacts
 
@@ -418,7 +418,7 @@ class Lab:
             written = msgspec.json.encode(msgspec.structs.replace(fact, **left_out))
             if NUL in written:
                 raise LabError(f"this can't be recorded in {fact.table}: a text holds a null character")
-            return msgspec.json.decode(written, type=type(fact))
+            return cast("AnyFact", DECODERS[type(fact)].decode(written))
         except (msgspec.ValidationError, TypeError, UnicodeError) as error:
             raise LabError(f"this can't be recorded in {fact.table}: {error}") from error
 

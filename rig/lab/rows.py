@@ -7,7 +7,9 @@ have a default: the hash of a row leaves out what stands at its default, and so 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 from uuid import UUID, uuid4, uuid5
 
@@ -412,3 +414,9 @@ FACTS: tuple[type[Fact], ...] = (
     Plane,
     Verdict,
 )
+
+DECODERS: Mapping[type[Fact], msgspec.json.Decoder[Fact]] = MappingProxyType(
+    {kind: msgspec.json.Decoder(kind) for kind in FACTS}
+)
+"""Made here, by the one thread that imports: what msgspec learns of a type at its first use is not safe from two
+threads that use it first at once, which ended the process."""
