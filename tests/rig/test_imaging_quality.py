@@ -107,7 +107,8 @@ def test_a_stage_that_images_fails_where_no_microscope_took_part_however_good_th
 
     found = verdicts(alone)
     assert found[Aspect.ALIGNMENT] == (Judgement.FAIL, "no 2-photon frames: no microscope took part in this session")
-    assert found[Aspect.HARDWARE][0] is found[Aspect.SOFTWARE][0] is Judgement.PASS
+    assert found[Aspect.HARDWARE] == (Judgement.FAIL, "the rig has no microscope")
+    assert found[Aspect.SOFTWARE][0] is Judgement.PASS
     assert verdicts(alone, alignment=[by_hand])[Aspect.ALIGNMENT][0] is Judgement.PASS
 
 
