@@ -98,7 +98,7 @@ def test_a_first_day_weighs_runs_records_decides_and_says_what_is_owed(there: La
     day = there.start(operator=operator)
 
     assert operator.asked == ["name shown", "weight"]
-    assert "▲ simulated is a simulated rig: the session is a model mouse's" in operator.heard
+    assert "▲ simulated_imaging is a simulated rig: the session is a model mouse's" in operator.heard
     assert day.session is not None
     assert day.session.stage == T0
     assert day.after is not None
@@ -371,7 +371,7 @@ def test_an_imaging_stage_on_a_rig_without_a_microscope_needs_a_reason_and_passe
     assert (row.session_id, row.why) == (day.session.log_id, "habituation only, the microscope is open")
     assert "runs without imaging, by tester's word" in operator.heard
     found = {each.aspect: each.judgement for each in there.lab.rows(Judged, session_id=day.session.session_id)}
-    assert (found[Aspect.HARDWARE], found[Aspect.ALIGNMENT]) == (Judgement.FAIL, Judgement.NOT_JUDGED)
+    assert (found[Aspect.HARDWARE], found[Aspect.ALIGNMENT]) == (Judgement.FAIL, Judgement.FAIL)
 
 
 def test_a_session_that_could_not_begin_leaves_the_day_free(there: Laboratory) -> None:
