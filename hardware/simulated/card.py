@@ -235,7 +235,7 @@ class SimulatedCard:
     def flush(self) -> None:
         """See ``EdgeSource.flush``."""
         now_s = min(self.clock.now_s() - self._gather_lag_s, self._quiet_until_s)
-        if self._gather_lag_s and now_s - self._last_flip_s < FLIPS_STOPPED_S:
+        if self._gather_lag_s and self._running and now_s - self._last_flip_s < FLIPS_STOPPED_S:
             now_s = min(now_s, self._last_flip_s)  # the next flip's pulse comes later, told of whenever
         for known_until in self._known_until:
             now_s = min(now_s, known_until())

@@ -155,6 +155,7 @@ def test_edges_come_in_order_though_a_flip_is_told_of_late() -> None:
         sink=sink,
         gather_lag_s=0.02,
     )
+    card.running(level=True)
     card.next_due_s()  # no lick is to come
     card.flips_made(host_s=np.array([0.0]))
     clock.sleep_until(0.1)  # flips at 0.017 and 0.033 were made, and nobody has told of them yet
