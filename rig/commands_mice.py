@@ -242,6 +242,8 @@ def mouse_commands(shell: Shell) -> typer.Typer:
     def take_in_(name: Name, folder: Folder, *, why: Why, lab: LabUrl = None, who: Who = None) -> None:
         """Count a session that [b]rig start[/b] did not begin: what the mouse has seen in it, and what it drank.
 
+        One that was disowned counts again; one whose row is not what its log says is put right by its log.
+
         Example: rig mouse take-in M1 sessions/2026-01-05T090000Z_M1_TRAINING_1_gratings_706543b5 --why "by hand"
         """
         with shell.sentences(), shell.lab(lab, who=who) as laboratory:
@@ -253,14 +255,23 @@ def mouse_commands(shell: Shell) -> typer.Typer:
 
     @mouse.command("disown")
     def disown_(name: Name, folder: Folder, *, why: Why, lab: LabUrl = None, who: Who = None) -> None:
-        """Say that a session with a mouse's name was not this mouse's; it stays on the disk and never counts.
+        """Say that a session with a mouse's name was not this mouse's; it stays on the disk and does not count.
+
+        One that is on record is taken off it, with its water and where the mouse was placed after it.
 
         Example: rig mouse disown M1 sessions/2026-01-05T090000Z_M1_TRAINING_1_gratings_706543b5 --why "it was M7"
         """
         with shell.sentences(), shell.lab(lab, who=who) as laboratory:
-            laboratory.mouse(name)
-            disown(laboratory, name, folder, day=day_or_today(None), why=_said(why))
+            mouse_, today = laboratory.mouse(name), day_or_today(None)
+            rows = disown(laboratory, name, folder, day=today, why=_said(why))
             out.print(f"{name}: noted, the session in {folder.name} is not one of its own.", markup=False)
+            if rows:
+                drunk_ml, day = sum(row.water_ml for row in rows), rows[0].day
+                out.print(f"{name}: taken off its record, {day} at {rows[0].stage}, {drunk_ml:.2f} mL.", markup=False)
+                if drunk_ml:
+                    drinker = f"rig mouse water NAME {drunk_ml:.2f} --day {day}"
+                    out.print(f"Record the water for the mouse that drank it: {drinker}", markup=False)
+                out.print(_decided(shell, laboratory, mouse_, folder.parent, day=today), markup=False)
 
     @mouse.command("withdraw")
     def withdraw_(

@@ -167,6 +167,23 @@ class Lab:
             )
         return self.record(corrected)
 
+    def put_right(self, fact: AnyFact, *, why: str) -> AnyFact:
+        """Record a fact whatever was recorded in its place before, and return the row that stands for it.
+
+        Raises
+        ------
+        LabError
+            As ``correct``.
+        """
+        versions = self.versions(fact)
+        if not versions:
+            return self.record(fact)
+        content = {name: getattr(fact, name) for name in fact.__struct_fields__ if name not in Fact.__struct_fields__}
+        stands = standing(versions)
+        if stands and all(getattr(stands[0], name) == value for name, value in content.items()):
+            return stands[0]
+        return self.correct(versions[-1], why=why, withdrawn=False, **content)
+
     def withdraw(self, earlier: Fact, *, why: str) -> None:
         """Record that a row does not stand, and nothing in its place.
 
@@ -191,9 +208,10 @@ class Lab:
         return [row for row in rows if all(getattr(row, name) == value for name, value in equal.items())]
 
     def versions(self, fact: AnyFact) -> list[AnyFact]:
-        """Return a fact as it was first recorded and all that was put in its place, oldest first."""
-        known = {row.id: row for row in self._here.find(type(fact), id=fact.id)}
-        first = first_of(known.get(fact.id, fact), known)
+        """Return a fact as it was first recorded and all that was put in its place, oldest first; none if it wasn't."""
+        identity = fact.id or fact.identity()
+        known = {row.id: row for row in self._here.find(type(fact), id=identity)}
+        first = first_of(known.get(identity, fact), known)
         chain = [row for row in known.values() if first_of(row, known) == first]
         return sorted(chain, key=lambda row: (row.recorded_at, row.id))
 
@@ -297,7 +315,7 @@ class Lab:
         there = self._laboratory()
         start = self._complete(Start(mouse=mouse, day=day, rig=rig, session_id=session_id, part_of=part_of))
         allowed = None if override is None else self._complete(override)
-        known = [row for kind in (Start, Session) for row in self._here.find(kind, mouse=mouse, day=day)]
+        known = [row for kind in (Start, Session, Override) for row in self._here.find(kind, mouse=mouse, day=day)]
         holder = str(uuid4())
         acquire(there, start, holder=holder, limit_s=limit_s, known=known, override=allowed)
         lease = Lease(there, start, holder=holder, limit_s=limit_s, on_trouble=on_trouble)

@@ -131,7 +131,13 @@ def refuse_second(store: Store, connection: Connection, start: Start, *, overrid
         See ``acquire``.
     """
     day = {"mouse": start.mouse, "day": start.day}
-    starts = [row for row in standing(store.find_in(connection, Start, **day)) if _of(row, day)]
+    overrides = standing(store.find_in(connection, Override, mouse=start.mouse))
+    not_its = {row.session_id for row in overrides if row.kind is OverrideKind.NOT_ITS and row.mouse == start.mouse}
+    starts = [
+        row
+        for row in standing(store.find_in(connection, Start, **day))
+        if _of(row, day) and row.session_id not in not_its
+    ]
     sessions = [row for row in standing(store.find_in(connection, Session, **day)) if _of(row, day)]
     others = {row.part_of or row.session_id: row.rig for row in starts if row.session_id != start.session_id}
     others |= {row.session_id: row.rig for row in sessions if row.log_id != start.session_id}

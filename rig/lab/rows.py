@@ -65,7 +65,7 @@ class OverrideKind(StrEnum):
     NO_LEASE = "no_lease"
     """A start while the laboratory's database was away."""
     NOT_ITS = "not_its"
-    """A log with the mouse's name that ``rig start`` did not begin, and that is not the mouse's."""
+    """A log with the mouse's name that is not the mouse's."""
     NO_MICROSCOPE = "no_microscope"
     """A stage that is imaged, on a rig that has no microscope."""
 

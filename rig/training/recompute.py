@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -97,7 +98,7 @@ def _differences(parts: Sequence[Session], folders: Sequence[Path], memory: Memo
     try:
         for n, (row, folder) in enumerate(zip(parts, folders, strict=True), start=1):
             if sha256_of(folder) != row.log_sha256:
-                found.append(_edited(row, folder))
+                found.append(edited(row, folder))
                 continue
             key = "\n".join([row.day, *(part.log_sha256 for part in parts[:n])])
             known = memory.get(key) if memory is not None else None
@@ -118,7 +119,7 @@ def sha256_of(folder: Path) -> str:
     return hashlib.sha256((folder / EVENTS).read_bytes()).hexdigest()
 
 
-def _edited(row: Session, folder: Path) -> str:
+def edited(row: Session, folder: Path) -> str:
     """Return in a sentence that a log is not the one that was recorded, with the line that shows it if one does."""
     what = f"{folder / EVENTS}: is not the log that was recorded on {row.day} (its hash differs)"
     log = read_session(folder)
@@ -138,7 +139,8 @@ def _unlike(row: Session, made: Session, folder: Path) -> list[str]:
     if not unlike:
         return []
     what = f"{folder}: the session of {row.day} is not what the database says ({'; '.join(unlike)})"
-    return [f"{what}; find out which is right, then correct the row with a reason, or bring back the log from a copy"]
+    right = f"rig mouse take-in {row.mouse} {shlex.quote(str(folder))} --why REASON"
+    return [f"{what}; find out which is right: if the log is, {right}; else bring back the log from a copy"]
 
 
 def _said(name: str, value: object) -> str:

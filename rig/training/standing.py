@@ -10,18 +10,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from rig.lab.rows import Decided, Mouse, OverrideKind, Session, Start
+from rig.lab.rows import Decided, Fact, Mouse, OverrideKind, Session, Start
 from rig.log.reader import SessionLog, read_session
 from rig.log.schema import LogError
 from rig.records.recover import recover
 from rig.training.imaging import found_on_streams, judged_by_rig
 from rig.training.memory import Memory
 from rig.training.projection import DayOf, ProjectionError, day_of, project, shown_in, water_of
-from rig.training.recompute import Recomputed, by_session, recompute
+from rig.training.recompute import Recomputed, by_session, edited, recompute
 from rig.training.unrecorded import find_in
 from stages.curriculum import Curriculum
 from stages.decisions import Decision, Placement, climb
@@ -32,6 +32,7 @@ from stages.misfits import Answer, HistoryMisfit
 if TYPE_CHECKING:
     from rig.lab.lab import Lab
 
+AnyFact = TypeVar("AnyFact", bound=Fact)
 
 ID_SHOWN = 8
 """So much of a session's id stands in its folder's name and in the commands that are shown."""
@@ -183,7 +184,15 @@ def as_recorded(decision: Decision) -> dict[str, Any]:
     return plain
 
 
-def record_log(lab: Lab, folder: Path, *, who: str, archive: Archive, day_of_session: DayOf = day_of) -> Session:
+def record_log(
+    lab: Lab,
+    folder: Path,
+    *,
+    who: str,
+    archive: Archive,
+    day_of_session: DayOf = day_of,
+    put_right: str | None = None,
+) -> Session:
     """Record what a log came to: the water that was drunk, the session, what the rig judges of one with imaging.
 
     Water and session are there once, however often this is done.
@@ -194,11 +203,14 @@ def record_log(lab: Lab, folder: Path, *, who: str, archive: Archive, day_of_ses
     ----------
     who
         Closes a log that breaks off.
+    put_right
+        Why rows that were withdrawn stand again, and rows that differ from the log are put right.
 
     Raises
     ------
     NoDecision
-        The log, or that of an earlier part, can't be made into a row; or the session still runs.
+        The log, or that of an earlier part, can't be made into a row, or is not the one that was recorded; or the
+        session still runs.
     """
     try:
         log = _closed(read_session(folder), who=who)
@@ -207,13 +219,19 @@ def record_log(lab: Lab, folder: Path, *, who: str, archive: Archive, day_of_ses
         row = project(parts, day=(first_day or [day_of_session(parts[0].started.started_at)])[0])
     except (LogError, ProjectionError) as error:
         raise NoDecision(str(error)) from error
-    if (water := water_of(row)) is not None:
-        lab.record(water)  # before the session: once that is known, nobody looks at its log for water again
-    row = lab.record(row)
+    if put_right is not None and (was := lab.versions(row)) and was[-1].log_sha256 != row.log_sha256:
+        raise NoDecision(edited(was[-1], folder))
+    if (water := water_of(row)) is not None:  # before the session: once that is known, nobody looks for its water again
+        _record(lab, water, put_right)
+    row = _record(lab, row, put_right)
     if row.imaging:
         for verdict in judged_by_rig(log, session_id=row.session_id, alignment=found_on_streams(log)):
             lab.record(verdict)
     return row
+
+
+def _record(lab: Lab, fact: AnyFact, put_right: str | None) -> AnyFact:
+    return lab.record(fact) if put_right is None else lab.put_right(fact, why=put_right)
 
 
 def _closed(log: SessionLog, *, who: str) -> SessionLog:

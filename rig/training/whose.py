@@ -1,7 +1,8 @@
 """Logs on this rig's disk that are not on record: which are taken in, and whose the others are.
 
-What ``rig start`` began is the mouse's by the name that was shown and the lease that was held. Anything else has the
-name that somebody typed for ``rig run``: it counts, or does not, by an operator's word with a reason.
+What ``rig start`` began is the mouse's by the name that was shown and the lease that was held, until an operator says
+that it was another mouse. Anything else has the name that somebody typed for ``rig run``: it counts, or does not, by
+an operator's word with a reason.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rig.lab.rows import Override, OverrideKind, Session, Start
+from rig.lab.rows import Override, OverrideKind, Session, Start, Water, WaterKind
 from rig.log.reader import read_session
 from rig.log.schema import LogError
 from rig.training.projection import DayOf, day_of
@@ -85,6 +86,8 @@ def take_in(
 ) -> Session:
     """Record the log of a session that ``rig start`` did not begin, by an operator's word that it was the mouse.
 
+    A session that was disowned counts again, and a row that is not what its log says is put right.
+
     Parameters
     ----------
     day
@@ -93,7 +96,8 @@ def take_in(
     Raises
     ------
     NoDecision
-        As ``record_log``; or it is not a session of this mouse's, or of the other world (simulated or real).
+        As ``record_log``; or it is not a session of this mouse's, or of the other world (simulated or real), or not
+        the log that was recorded.
     """
     log_id, simulated = _whose(mouse, folder)
     others = [row for row in lab.session_rows(mouse) if row.simulated != simulated]
@@ -103,23 +107,40 @@ def take_in(
     for row in lab.overrides(mouse, OverrideKind.NOT_ITS):
         if row.session_id == log_id:
             lab.withdraw(row, why=why)
-    session = record_log(lab, folder, who=who, archive=archive, day_of_session=day_of_session)
+    session = record_log(lab, folder, who=who, archive=archive, day_of_session=day_of_session, put_right=why)
     lab.record(Override(mouse=mouse, day=day, kind=OverrideKind.MISFIT, session_id=log_id, why=why))
     return session
 
 
-def disown(lab: Lab, mouse: str, folder: Path, *, day: str, why: str) -> Override:
+def disown(lab: Lab, mouse: str, folder: Path, *, day: str, why: str) -> list[Session]:
     """Record that the log in a folder, though it has the mouse's name, is not of this mouse.
+
+    If it is on record as one of the mouse's, its session does not stand any more, nor the other parts of it, the water
+    drunk in them, and where the mouse was placed after it. Done again, it goes on where it was broken off.
+
+    Returns
+    -------
+    The rows that stood for the session until now; none, if it was not on record.
 
     Raises
     ------
     NoDecision
-        It is on record as a session of this mouse's, or has another name.
+        It has another name.
     """
     log_id, _ = _whose(mouse, folder)
-    if any(row.log_id == log_id for row in lab.session_rows(mouse)):
-        raise NoDecision(f"{folder}: this session is on record as one of {mouse}'s, and what is on record stays")
-    return lab.record(Override(mouse=mouse, day=day, kind=OverrideKind.NOT_ITS, session_id=log_id, why=why))
+    rows = lab.session_rows(mouse)
+    session_id = next((row.session_id for row in rows if row.log_id == log_id), None)
+    parts = [row for row in rows if row.session_id == session_id]
+    for part in [log_id] if not parts else [row.log_id for row in parts]:
+        lab.record(Override(mouse=mouse, day=day, kind=OverrideKind.NOT_ITS, session_id=part, why=why))
+        for water in lab.rows(Water, mouse=mouse, kind=WaterKind.SESSION, session_id=part):
+            lab.withdraw(water, why=why)
+    if parts:
+        for placed in lab.rows(Override, mouse=mouse, kind=OverrideKind.STAGE, after_session=session_id):
+            lab.withdraw(placed, why=why)
+    for row in parts:  # last: as long as it stands, all of this is done again
+        lab.withdraw(row, why=why)
+    return parts
 
 
 def _whose(mouse: str, folder: Path) -> tuple[str, bool]:

@@ -252,6 +252,33 @@ def test_a_session_run_by_hand_is_left_out_counted_or_disowned_by_command(tmp_pa
     assert rig("mouse", "disown", "M1", "nowhere", "--why", "a slip").exit_code == 1
 
 
+def test_a_session_of_another_mouse_is_taken_off_the_record_by_command(tmp_path: Path) -> None:
+    add()
+    said(
+        "start",
+        "M1",
+        "--fast",
+        "--minutes",
+        "1",
+        "--day",
+        "2027-03-02",
+        "--no-nwb",
+        "--weight-g",
+        "21.4",
+        "--seed",
+        "1",
+    )
+    (folder,) = tmp_path.glob("sessions/*")
+    relative = str(folder.relative_to(tmp_path))
+
+    off = said("mouse", "disown", "M1", relative, "--why", "it was M7")
+
+    assert "M1: taken off its record, 2027-03-02 at TRAINING_0_gratings_autorewards_15min, " in off
+    assert "rig mouse water NAME 0." in off
+    assert "begins at TRAINING_0_gratings_autorewards_15min: no session yet." in off
+    assert "counted, 2027-03-02" in said("mouse", "take-in", "M1", relative, "--why", "it was M1 after all")
+
+
 def test_a_note_stays_with_the_mouse() -> None:
     add()
     said("mouse", "note", "M1", "left eye wet")

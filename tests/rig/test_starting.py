@@ -560,8 +560,6 @@ def test_a_real_session_that_no_start_began_stops_the_mouse_until_somebody_says_
     assert (row.why, row.who) == ("it was M7, by mistake", "tester")
     assert len(there.lab.sessions("M1")) == 2
 
-    with pytest.raises(NoDecision, match="is on record as one of M1's"):
-        disown(there.lab, "M1", logs(there)[0].parent, day=there.day, why="a slip")
     with pytest.raises(NoDecision, match="holds a session of M1, not of M2"):
         disown(there.lab, "M2", folder, day=there.day, why="a slip")
 
@@ -580,6 +578,89 @@ def test_a_real_session_that_no_start_began_counts_once_it_is_taken_in(there: La
     assert {row.session_id for row in there.lab.rows(Water, mouse="M1")} >= {row.log_id}
     assert [facts.stage for facts in there.lab.sessions("M1")] == [T0, T1]
     assert later(there).start(operator=Scripted()).session is not None  # its name was given with the reason
+
+
+def of_another_mouse(there: Laboratory) -> tuple[Session, Path]:
+    """M1's second day, on which M7 was on the rig; both rows and the folder of its session."""
+    there.start()
+    session = later(there).start().session
+    assert session is not None
+    place(there, T2, why="went well")
+    return session, there.data_dir / session.folder
+
+
+def test_a_session_on_record_that_was_another_mouses_is_taken_off_with_its_water_and_frees_its_day(
+    there: Laboratory,
+) -> None:
+    session, folder = of_another_mouse(there)
+    first = there.lab.sessions("M1")[0]
+
+    (row,) = disown(there.lab, "M1", folder, day=there.day, why="it was M7")
+
+    assert row == session
+    assert there.lab.sessions("M1") == [first]
+    assert [each.session_id for each in there.lab.rows(Water, mouse="M1")] == [first.session_id]
+    assert there.lab.overrides("M1", OverrideKind.STAGE) == []
+    again = there.start()  # the same day, without an override: it has not been on the rig
+    assert (again.before.stage, again.before.after) == (T1, first.session_id)
+    assert len(there.lab.sessions("M1")) == 2
+
+
+def test_a_session_that_was_disowned_by_mistake_counts_again_as_it_did(there: Laboratory) -> None:
+    session, folder = of_another_mouse(there)
+    before = there.lab.sessions("M1"), [(row.session_id, row.volume_ml) for row in there.lab.rows(Water, mouse="M1")]
+    for _ in range(2):  # said twice, it is as if once
+        disown(there.lab, "M1", folder, day=there.day, why="it was M7")
+
+    row = take_in(there.lab, "M1", folder, day=there.day, why="it was M1", who="tester", archive=there.archive)
+
+    assert row.log_sha256 == session.log_sha256
+    after = there.lab.sessions("M1"), [(row.session_id, row.volume_ml) for row in there.lab.rows(Water, mouse="M1")]
+    assert after == before
+    with pytest.raises(SecondSession):
+        there.start()
+    assert len(there.lab.versions(row)) == 3  # recorded, withdrawn, put right: all of them stay
+
+
+def test_both_parts_of_a_session_are_disowned_and_taken_in_as_one(
+    there: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing_only(monkeypatch)
+    there.breaks = crashes
+    there.start()
+    there.breaks = None
+    second = there.start(go_on=True).session
+    assert second is not None
+    assert second.part_of is not None
+    before = there.lab.sessions("M1")
+    folders = [log.parent for log in logs(there)]
+
+    assert len(disown(there.lab, "M1", folders[1], day=there.day, why="it was M7")) == 2
+
+    assert there.lab.sessions("M1") == []
+    assert there.lab.rows(Water, mouse="M1") == []
+    for folder in folders:
+        take_in(there.lab, "M1", folder, day=there.day, why="it was M1", who="tester", archive=there.archive)
+    assert there.lab.sessions("M1") == before
+
+
+def test_a_row_that_is_not_what_its_log_says_is_put_right_by_the_log_and_never_by_an_edited_one(
+    there: Laboratory,
+) -> None:
+    there.start()
+    later(there)
+    another_stage_in_the_database(there)
+    folder = logs(there)[0].parent
+    with pytest.raises(NoDecision, match=f"if the log is, rig mouse take-in M1 {folder} --why REASON"):
+        there.start()
+    word: dict[str, Any] = {"day": there.day, "why": "the row was wrong", "who": "tester", "archive": there.archive}
+
+    assert take_in(there.lab, "M1", folder, **word).stage == T0
+
+    assert there.start().before.stage == T1
+    edited(there)
+    with pytest.raises(NoDecision, match="is not the log that was recorded on 2026-01-05"):
+        take_in(there.lab, "M1", folder, **word)
 
 
 def test_the_first_session_too_can_be_answered_by_a_placement(there: Laboratory) -> None:
