@@ -35,6 +35,10 @@ NETWORK_PACKAGES := iproute2 nftables
 DEMO_DIR := demo-sessions
 DEMO := --mouse demo --stage OPHYS_1_images_A --rig simulated_imaging --simulated-mouse perfect --fast --seed 1
 
+LONG_GROUPS := twin screens others
+# A group's tests one after the other; what they say is told when they are over, as a whole.
+ONE_GROUP = 'told=$$($(BIN)/pytest -m "long(group=\"{}\")" --timeout 3000 --durations 20 2>&1) || code=$$?; echo "$$told"; exit $${code:-0}'
+
 .PHONY: help venv demo lint test soak peers peers-test figures clean virtual-display postgresql network-tools
 
 help: ## List these targets.
@@ -59,7 +63,7 @@ test: lint virtual-display postgresql network-tools ## Run lint, then every test
 
 soak: $(DEV) virtual-display postgresql network-tools ## Run the slow tests, the long sessions and thousands of random ones.
 	$(BIN)/pytest -m slow --timeout 3000  # one after the other: some are about milliseconds
-	$(BIN)/pytest -m long --timeout 3000 -n 3 --dist loadgroup  # they mostly wait
+	printf '%s\n' $(LONG_GROUPS) | xargs -P 3 -I '{}' sh -c $(ONE_GROUP)  # side by side: they mostly wait
 	RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 tests/properties --timeout 3000
 
 peers: $(NPC) $(ALLEN) ## Make environments of their own for other people's readers of our files.

@@ -22,7 +22,7 @@ FLAT_MB = 5.0
 """Over 8 hours; what the reader kept of each edge, if it kept anything, would come to hundreds."""
 
 
-@pytest.mark.parametrize("hours", [0.2, pytest.param(8.0, marks=[pytest.mark.long, pytest.mark.xdist_group("others")])])
+@pytest.mark.parametrize("hours", [0.2, pytest.param(8.0, marks=[pytest.mark.long(group="others")])])
 @pytest.mark.timeout(3000)
 def test_hours_of_a_thousand_edges_a_second_come_whole_and_memory_stays(
     rig: CardOnTwin, tell: Tell, hours: float

@@ -95,8 +95,7 @@ def test_forty_days_with_half_the_task_climb_lapse_and_recover(tmp_path: Path, t
         assert "OPHYS_4_images_B" in ran  # into the novel images
 
 
-@pytest.mark.long
-@pytest.mark.xdist_group("others")
+@pytest.mark.long(group="others")
 def test_forty_days_of_whole_sessions_climb_lapse_and_recover(tmp_path: Path, tell: Tell) -> None:
     with laboratory(tmp_path, seed=WHOLE_SEED, changes=SHORT) as there:
         _forty_days(there, tell)

@@ -40,7 +40,7 @@ STAGES: dict[str, dict[str, float]] = {
     "OPHYS_2_images_A_passive": {"frame_rate_hz": 31.0},
 }
 SESSIONS = [pytest.param(name, asked, False, id=name) for name, asked in STAGES.items()]
-LONG = [pytest.mark.long, pytest.mark.xdist_group("others")]
+LONG = [pytest.mark.long(group="others")]
 ON_TWIN = [pytest.param(name, asked, True, id=f"{name} on the twin", marks=LONG) for name, asked in STAGES.items()]
 IN_ORDER = [
     ImagingPhase.PREPARING,

@@ -34,7 +34,7 @@ FAULTS = [
         "stim_photodiode has the frames of vsync_2p: the two lines are swap",
     ),
 ]
-LONG = [pytest.mark.long, pytest.mark.xdist_group("others")]
+LONG = [pytest.mark.long(group="others")]
 
 
 def check(entries: list[Entry], alarm: str, named: str, *, fault_s: float = FAULT_S) -> float:

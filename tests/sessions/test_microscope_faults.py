@@ -99,8 +99,7 @@ def test_a_hundred_draws_of_fault_step_and_delay_neither_hang_nor_start_twice_no
     rehearsed(drawn(100, seed=SEED), tell)
 
 
-@pytest.mark.long
-@pytest.mark.xdist_group("others")
+@pytest.mark.long(group="others")
 def test_every_fault_at_every_step_after_every_delay_is_survived(tell: Tell) -> None:
     rehearsed(full_table(), tell)
 

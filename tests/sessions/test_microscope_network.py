@@ -38,7 +38,6 @@ def test_a_network_that_fails_neither_hangs_a_session_nor_starts_a_microscope_tw
     over_the_network("test", tell)
 
 
-@pytest.mark.long
-@pytest.mark.xdist_group("others")
+@pytest.mark.long(group="others")
 def test_a_network_that_fails_is_survived_under_every_policy(tell: Tell) -> None:
     over_the_network("soak", tell)

@@ -18,7 +18,7 @@ from rig.session.realtime import real_time
 from tests.builders import GRATINGS, IMAGES, plan, rig_config, stage
 from tests.telling import Tell
 
-LONG = [pytest.mark.long, pytest.mark.xdist_group("screens")]
+LONG = [pytest.mark.long(group="screens")]
 
 
 @pytest.mark.parametrize(

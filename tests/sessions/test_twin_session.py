@@ -36,7 +36,7 @@ from tests.telling import Tell
 
 DRIFT_PPM = 50.0
 GOOD_RESIDUAL_US = 20.0
-LONG = [pytest.mark.long, pytest.mark.xdist_group("twin")]
+LONG = [pytest.mark.long(group="twin")]
 FIRST_FITS = 6
 """In the first minute."""
 END_S = 0.1

@@ -112,7 +112,7 @@ def count_uploads(monkeypatch: pytest.MonkeyPatch, numbers: list[int], camera: C
     "minutes",
     [
         pytest.param(2.0, marks=pytest.mark.timeout(400)),
-        pytest.param(20.0, marks=[pytest.mark.long, pytest.mark.xdist_group("screens")]),
+        pytest.param(20.0, marks=[pytest.mark.long(group="screens")]),
     ],
 )
 def test_what_the_log_says_was_shown_was_on_the_screen(
