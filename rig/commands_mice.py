@@ -286,6 +286,8 @@ def mouse_commands(shell: Shell) -> typer.Typer:
     ) -> None:
         """Take back the last weight, water, placement or note that was recorded by mistake; both stay on record.
 
+        Or the last start of which no session came.
+
         Example: rig mouse withdraw M1 weight --why "it was M2 on the scales"
         """
         with shell.sentences(), shell.lab(lab, who=who) as laboratory:
