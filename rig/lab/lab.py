@@ -319,7 +319,7 @@ class Lab:
         holder = str(uuid4())
         try:
             acquire(there, start, holder=holder, limit_s=limit_s, known=known, override=allowed)
-        except LaboratoryAway:  # it may be granted there, and the answer have been lost: no session comes of it
+        except (LaboratoryAway, KeyboardInterrupt):  # it may be granted, and the answer lost: no session comes of it
             self._here.insert([start])
             self.withdraw(start, why="the laboratory did not answer whether it was granted")
             raise

@@ -244,6 +244,11 @@ class _Deadline:
             self._raw = None
 
 
+def without_password(url: str) -> str:
+    """Return a database's URL without its password; ``LabError`` if it is none."""
+    return str(_checked(url).set(password=None))
+
+
 def _checked(url: str) -> URL:
     try:
         parsed = make_url(url)

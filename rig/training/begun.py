@@ -1,7 +1,8 @@
 """Sessions that were begun, and of which nothing is on record.
 
-One runs still, or broke off on a rig that was switched off before it recorded it. The mouse has seen its pictures and
-drunk its water: no stage is given on a history that lacks it.
+One runs still, broke off on a rig that was switched off before it recorded it, or is on record there and nowhere else
+since the laboratory was away. The mouse has seen its pictures and drunk its water: no stage is given on a history that
+lacks it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def refused_by_starts(lab: Lab, mouse: str, *, but: str | None = None) -> str | 
     last = found[-1]
     n = f" ({len(found)} such sessions)" if len(found) > 1 else ""
     return (
-        f"its session of {last.day}, begun on {last.rig}, is not on record{n}: it runs still, or its log lies on that "
-        f"rig. Once it is over, rig start {mouse} there takes it in, or rig mouse take-in {mouse} FOLDER --why REASON "
-        f"wherever its folder is; if nothing was shown: rig mouse withdraw {mouse} start --why REASON"
+        f"its session of {last.day}, begun on {last.rig}, is not on record{n}: it runs still, or that rig has not "
+        f"recorded it or not sent it. Once it is over, rig start {mouse} there does both, or rig mouse take-in {mouse} "
+        f"FOLDER --why REASON where its folder is; if nothing was shown: rig mouse withdraw {mouse} start --why REASON"
     )

@@ -37,7 +37,7 @@ def held(
     why = asked.override_why
     second = None
     part_of = None if crashed is None else crashed.session_id
-    if why is not None and crashed is None and _started(lab, mouse, asked.day):
+    if why is not None and crashed is None and had_session(lab, mouse, asked.day):
         second = Override(
             mouse=mouse,
             day=asked.day,
@@ -82,9 +82,11 @@ def held(
         yield session_id
 
 
-def _started(lab: Lab, mouse: str, day: str) -> bool:
+def had_session(lab: Lab, mouse: str, day: str) -> bool:
     """Return whether a mouse had a session on a day, or a start of one."""
-    return bool(lab.rows(Start, mouse=mouse, day=day) or lab.rows(Session, mouse=mouse, day=day))
+    not_its = {row.session_id for row in lab.overrides(mouse, OverrideKind.NOT_ITS)}
+    starts = [row for row in lab.rows(Start, mouse=mouse, day=day) if row.session_id not in not_its]
+    return bool(starts or lab.rows(Session, mouse=mouse, day=day))
 
 
 def _refuse_news(lab: Lab, now: Standing, session_id: str, why: str | None) -> None:

@@ -20,7 +20,7 @@ from rig.lab.rows import Mouse, Override, OverrideKind, Start, Water, WaterKind,
 from rig.log.writer import EVENTS
 from rig.session.assemble import SessionPlan, folder_name
 from rig.training.begun import refused_by_starts
-from rig.training.holding import held, withdraw_start
+from rig.training.holding import had_session, held, withdraw_start
 from rig.training.imaging import quality
 from rig.training.parties import Asked, Day, Operator, Rigged
 from rig.training.scales import drunk_ml, limits_of, weigh
@@ -92,12 +92,19 @@ def start(
     _confirm_history(lab, name, asked=asked, operator=operator)
     record_decision(lab, name, now.decision, day=asked.day)
     crashed = _crashed_today(lab, name, asked.day, archive) if asked.go_on else None
-    stage = rig.stage(mouse, now.decision.stage if crashed is None else crashed.stage)
+    due = now.decision.stage if crashed is None else crashed.stage
+    stage = rig.stage(mouse, due)
+    if stage.stage != due:
+        raise StartRefused(
+            f"{due} is due, and its file in the curriculum of {name} calls itself {stage.stage}: mend it"
+        )
     if rig.simulated:
         operator.tell(f"▲ {rig.name} is a simulated rig: the session is a model mouse's, and its water nobody's.")
     passive = not isinstance(stage, StageParameters) or stage.passive
     if crashed is None and asked.override_why is None:
         lab.refuse_second(name, day=asked.day)  # before anybody handles the mouse; the lease has the last word
+    elif crashed is None and had_session(lab, name, asked.day):
+        operator.tell(f"▲ {name} had a session on {asked.day} already: this is another one, by {asked.who}'s word.")
     if stage.imaging and not rig.images and asked.override_why is None:
         raise StartRefused(
             f"{stage.stage} is imaged, and {rig.name} has no microscope (imaging: false in its file): start {name} on "

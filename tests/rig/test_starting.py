@@ -413,9 +413,11 @@ def test_a_second_session_on_one_day_needs_an_override_with_a_reason(there: Labo
         there.start()
     assert len(logs(there)) == 1
 
-    day = there.start(override_why="the spout had slipped")
+    operator = Scripted()
+    day = there.start(operator=operator, override_why="the spout had slipped")
 
     assert day.session is not None
+    assert operator.said.index("▲ M1 had a session on 2026-01-05 already: this is another one, by tester's word.") == 1
     assert [facts.stage for facts in there.lab.sessions("M1")] == [T0, T1]
     (override,) = there.lab.overrides("M1", OverrideKind.SECOND_SESSION)
     assert (override.why, override.who) == ("the spout had slipped", "tester")
@@ -695,6 +697,18 @@ def test_a_session_on_record_that_was_another_mouses_is_taken_off_with_its_water
     again = there.start()  # the same day, without an override: it has not been on the rig
     assert (again.before.stage, again.before.after) == (T1, first.session_id)
     assert len(there.lab.sessions("M1")) == 2
+
+
+def test_a_session_on_a_day_that_a_disowned_one_has_freed_is_no_second_one(there: Laboratory) -> None:
+    session, folder = of_another_mouse(there)
+    disown(there.lab, "M1", folder, day=there.day, why="it was M7")
+    operator = Scripted()
+
+    there.start(operator=operator, override_why="for another reason")
+
+    assert there.lab.overrides("M1", OverrideKind.SECOND_SESSION) == []
+    assert "had a session on" not in operator.heard
+    assert session.log_id not in {row.log_id for row in there.lab.session_rows("M1")}
 
 
 def test_a_session_that_was_disowned_by_mistake_counts_again_as_it_did(there: Laboratory) -> None:
@@ -1070,6 +1084,17 @@ def test_a_mouse_runs_the_stages_of_its_own_curriculum(there: Laboratory, tmp_pa
     assert day.session is not None
     log = read_session(logs(there)[-1].parent)
     assert log.started.stage_parameters["auto_reward_volume_ul"] == 8.0, "not the shipped stage of that name"
+
+
+def test_a_stage_whose_file_calls_itself_another_is_not_run(there: Laboratory, tmp_path: Path) -> None:
+    own = curriculum_with(tmp_path)
+    there.lab.correct(there.lab.mouse("M1"), why="another regimen", curriculum=str(own))
+    file = tmp_path / "stages" / f"{T0}.yaml"
+    file.write_text((tmp_path / "stages" / f"{T1}.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+
+    with pytest.raises(StartRefused, match=f"{T0} is due, and its file in the curriculum of M1 calls itself {T1}"):
+        there.start()
+    assert logs(there) == []
 
 
 def test_a_curriculum_changed_in_mid_training_decides_from_then_on(there: Laboratory, tmp_path: Path) -> None:
