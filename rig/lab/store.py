@@ -245,8 +245,8 @@ class _Deadline:
 
 
 def without_password(url: str) -> str:
-    """Return a database's URL without its password; ``LabError`` if it is none."""
-    return str(_checked(url).set(password=None))
+    """Return a database's URL with an empty password; ``LabError`` if it is none."""
+    return _checked(url).set(password="").render_as_string(hide_password=False)  # None would leave it
 
 
 def _checked(url: str) -> URL:
