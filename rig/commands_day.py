@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +24,7 @@ from rig.log.writer import EVENTS
 from rig.operators import AtTerminal
 from rig.options import check_seed, mouse_kind, on_screen, with_minutes
 from rig.session.assemble import SessionPlan, refuse_fast, refuse_misfits
+from rig.training.begun import refused_by_starts
 from rig.training.model_mouse import model_mouse
 from rig.training.parties import Asked, Rigged
 from rig.training.projection import day_of
@@ -241,12 +242,13 @@ def _is_passive(shell: Shell, mouse: Mouse, stage: str) -> bool:
 
 def _refused(lab: Lab, mouse: Mouse) -> str | None:
     try:
-        return refused_by_rows(lab, mouse, curriculum=curriculum_of(mouse))
+        return refused_by_starts(lab, mouse.name) or refused_by_rows(lab, mouse, curriculum=curriculum_of(mouse))
     except ConfigError as error:  # of this mouse alone: the others are to be seen
         return str(error)
 
 
 def _morning(day: str, data_dir: Path) -> datetime:
     """Return when a session on a simulated day begins: a minute after the one before it."""
-    n_before = len(list(data_dir.glob(f"{day}T*")))
-    return datetime.fromisoformat(f"{day}{MORNING}").astimezone() + timedelta(minutes=n_before)
+    morning = datetime.fromisoformat(f"{day}{MORNING}").astimezone()
+    n_before = len(list(data_dir.glob(f"{morning.astimezone(UTC).date()}T*")))  # folders bear the date in UTC
+    return morning + timedelta(minutes=n_before)

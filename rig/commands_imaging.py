@@ -33,6 +33,8 @@ OfSession = Annotated[
     str | None, typer.Option("--session", help="Its id or its beginning; without it the mouse's last one.")
 ]
 
+Mistaken = Annotated[str, typer.Option("--why", help="Why what is on record is put right; both stay.")]
+
 
 def imaging_commands(shell: Shell) -> typer.Typer:
     """Return the commands of ``rig imaging``."""
@@ -46,13 +48,15 @@ def imaging_commands(shell: Shell) -> typer.Typer:
         *,
         structure: Annotated[str, typer.Option(help="Targeted, as VISp.")],
         depth_um: Annotated[float, typer.Option(help="Below the surface.")],
+        why: Mistaken = "",
         lab: LabUrl = None,
         who: Who = None,
     ) -> None:
         """Take in a container: one imaging plane of a mouse that is found again day after day."""
         with shell.sentences(), shell.lab(lab, who=who) as laboratory:
             laboratory.mouse(mouse)
-            row = add_container(laboratory, Container(mouse=mouse, name=name, structure=structure, depth_um=depth_um))
+            given = Container(mouse=mouse, name=name, structure=structure, depth_um=depth_um)
+            row = add_container(laboratory, given, why=why)
             out.print(f"{mouse}: container {row.name}, {row.structure} at {row.depth_um:g} um.", markup=False)
 
     @imaging.command("planes")
@@ -60,6 +64,7 @@ def imaging_commands(shell: Shell) -> typer.Typer:
         mouse: Name,
         containers: Annotated[list[str], typer.Argument(help="In the order of the planes.", show_default=False)],
         session: OfSession = None,
+        why: Mistaken = "",
         lab: LabUrl = None,
         who: Who = None,
     ) -> None:
@@ -69,7 +74,7 @@ def imaging_commands(shell: Shell) -> typer.Typer:
         """
         with shell.sentences(), shell.lab(lab, who=who) as laboratory:
             row = _session(laboratory, mouse, session)
-            for plane in set_planes(laboratory, row, containers):
+            for plane in set_planes(laboratory, row, containers, why=why):
                 out.print(f"{row.day} {row.stage}: plane {plane.plane_index} is {plane.container}.", markup=False)
 
     @imaging.command("judge")

@@ -121,10 +121,22 @@ def mouse_commands(shell: Shell) -> typer.Typer:
             str | None,
             typer.Option(help="Another curriculum, by name or a file of one; it decides from the last session on."),
         ] = None,
+        images: Annotated[
+            str | None,
+            typer.Option(metavar="FAMILIAR/NOVEL", help="Other image sets; they decide from the last session on."),
+        ] = None,
+        genotype: Annotated[str | None, typer.Option(help="As rig mouse add has it, and those that follow.")] = None,
+        driver_line: Annotated[list[str] | None, typer.Option(help="All of them; may be given twice.")] = None,
+        reporter_line: Annotated[str | None, typer.Option()] = None,
+        indicator: Annotated[str | None, typer.Option()] = None,
+        sex: Annotated[Sex | None, typer.Option()] = None,
+        born: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD")] = None,
+        cohort: Annotated[str | None, typer.Option()] = None,
+        project_code: Annotated[str | None, typer.Option()] = None,
         lab: LabUrl = None,
         who: Who = None,
     ) -> None:
-        """Put other limits, or another curriculum, in the place of a mouse's; the earlier ones stay on record.
+        """Put right what is on record of a mouse, all but its name; what was there before stays on record.
 
         Example: rig mouse change M1 --baseline-g 26.1 --floor-g 20.9 --why "weighed again after surgery"
         """
@@ -134,11 +146,21 @@ def mouse_commands(shell: Shell) -> typer.Typer:
                 "floor_weight_g": floor_g,
                 "target_weight_g": target_g,
                 "least_daily_water_ml": least_water_ml,
+                "genotype": genotype,
+                "driver_lines": tuple(driver_line) if driver_line else None,
+                "reporter_line": reporter_line,
+                "indicator": indicator,
+                "sex": sex,
+                "born": None if born is None else _born(born),
+                "cohort": cohort,
+                "project_code": project_code,
             }
             earlier = laboratory.mouse(name)
             changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
-            if curriculum is not None:
-                changes["curriculum"] = _usable(curriculum, f"{earlier.familiar}/{earlier.novel}", shell)
+            if curriculum is not None or images is not None:
+                sets = _cohort(images or f"{earlier.familiar}/{earlier.novel}")
+                usable = _usable(curriculum or earlier.curriculum, str(sets), shell)
+                changes |= {"curriculum": usable, "familiar": sets.familiar, "novel": sets.novel}
             if not changes:
                 raise ConfigError([Problem("rig mouse change", 0, "", "nothing to change was given")])
             limits_of(_with(earlier, changes))
@@ -286,6 +308,8 @@ def mouse_commands(shell: Shell) -> typer.Typer:
     ) -> None:
         """Take back the last weight, water, placement or note that was recorded by mistake; both stay on record.
 
+        Or the last start of which no session came.
+
         Example: rig mouse withdraw M1 weight --why "it was M2 on the scales"
         """
         with shell.sentences(), shell.lab(lab, who=who) as laboratory:
@@ -314,7 +338,7 @@ def _refuse_taken(lab: Lab, name: str) -> None:
             also = "" if there.name == name else ", and capitals make no other"
             what = (
                 f"there is a mouse {there.name} already{also}: rig mouse show {there.name} shows it, rig mouse change "
-                f"{there.name} alters its limits"
+                f"{there.name} puts right what is on record of it"
             )
             raise ConfigError([Problem("rig mouse add", 0, "", what)])
 

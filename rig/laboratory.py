@@ -77,10 +77,12 @@ class Shell:
         stage are the same for everyone in the building; where it is away, that is said and the rig's own file is read.
         """
         from rig.lab.lab import open_lab  # noqa: PLC0415 - half a second that no command to a session must wait for
+        from rig.lab.store import without_password  # noqa: PLC0415
 
         url = url or f"sqlite:///{self.data() / 'laboratory.sqlite'}"
         self.data().mkdir(parents=True, exist_ok=True)
-        replica = self.data() / f"laboratory-{hashlib.sha256(url.encode()).hexdigest()[:8]}.sqlite"
+        known_by = hashlib.sha256(without_password(url).encode()).hexdigest()[:8]  # a new one leaves no row behind
+        replica = self.data() / f"laboratory-{known_by}.sqlite"
         lab = open_lab(url, replica=replica, who=who or self.user(), host=self.host(), now=now)
         with closing(lab):
             if not reconciles:

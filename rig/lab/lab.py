@@ -317,7 +317,12 @@ class Lab:
         allowed = None if override is None else self._complete(override)
         known = [row for kind in (Start, Session, Override) for row in self._here.find(kind, mouse=mouse, day=day)]
         holder = str(uuid4())
-        acquire(there, start, holder=holder, limit_s=limit_s, known=known, override=allowed)
+        try:
+            acquire(there, start, holder=holder, limit_s=limit_s, known=known, override=allowed)
+        except (LaboratoryAway, KeyboardInterrupt):  # it may be granted, and the answer lost: no session comes of it
+            self._here.insert([start])
+            self.withdraw(start, why="the laboratory did not answer whether it was granted")
+            raise
         lease = Lease(there, start, holder=holder, limit_s=limit_s, on_trouble=on_trouble)
         try:
             self._here.insert([start] if allowed is None else [start, allowed])

@@ -244,6 +244,11 @@ class _Deadline:
             self._raw = None
 
 
+def without_password(url: str) -> str:
+    """Return a database's URL with an empty password; ``LabError`` if it is none."""
+    return _checked(url).set(password="").render_as_string(hide_password=False)  # None would leave it
+
+
 def _checked(url: str) -> URL:
     try:
         parsed = make_url(url)

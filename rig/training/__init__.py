@@ -4,6 +4,7 @@ What it is for
     ``projection``   one session, in one log or in several parts, as the row that decisions rest on
     ``recompute``    those rows made anew from the files and held against the laboratory's; ``memory`` of what was made
     ``unrecorded``   sessions on this rig's disk that the laboratory does not know yet; ``whose`` they are
+    ``begun``        sessions that were started and are on no record: no stage is given without them
     ``standing``     a mouse before its next session: history, decision, what it has seen; or why there is none
     ``welfare``      weight, water, and what forbids a session; ``scales`` puts them on record
     ``placing``      an operator's word on the stage; what was recorded by mistake

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from rig.lab.errors import LaboratoryAway, StartRefused
 from rig.lab.rows import Override, OverrideKind, Session, Start
+from rig.training.begun import refused_by_starts
 from rig.training.parties import Asked, Operator, Rigged
 from rig.training.standing import Standing, placements
 from stages.history import SessionFacts
@@ -36,7 +37,7 @@ def held(
     why = asked.override_why
     second = None
     part_of = None if crashed is None else crashed.session_id
-    if why is not None and crashed is None and _started(lab, mouse, asked.day):
+    if why is not None and crashed is None and had_session(lab, mouse, asked.day):
         second = Override(
             mouse=mouse,
             day=asked.day,
@@ -70,14 +71,22 @@ def held(
             )
             operator.tell("▲ The laboratory is away: the session runs all the same, and is recorded there later.")
         else:
-            _refuse_news(lab, now, str(session_id), why)
+            heard = False
+            try:
+                _refuse_news(lab, now, str(session_id), why)
+                heard = True
+            finally:  # an interrupt, too: nothing was shown
+                if not heard:
+                    withdraw_start(lab, str(session_id), why="it was broken off before its session")
         stack.enter_context(lab.reconciling())
         yield session_id
 
 
-def _started(lab: Lab, mouse: str, day: str) -> bool:
+def had_session(lab: Lab, mouse: str, day: str) -> bool:
     """Return whether a mouse had a session on a day, or a start of one."""
-    return bool(lab.rows(Start, mouse=mouse, day=day) or lab.rows(Session, mouse=mouse, day=day))
+    not_its = {row.session_id for row in lab.overrides(mouse, OverrideKind.NOT_ITS)}
+    starts = [row for row in lab.rows(Start, mouse=mouse, day=day) if row.session_id not in not_its]
+    return bool(starts or lab.rows(Session, mouse=mouse, day=day))
 
 
 def _refuse_news(lab: Lab, now: Standing, session_id: str, why: str | None) -> None:
@@ -86,7 +95,8 @@ def _refuse_news(lab: Lab, now: Standing, session_id: str, why: str | None) -> N
     Raises
     ------
     StartRefused
-        Sessions or placements of the mouse were recorded that this start does not know, or its record was changed.
+        Sessions or placements of the mouse were recorded that this start does not know, or its record was changed; or
+        one was begun that is not on record.
     LaboratoryAway
         It was there for the lease and is not any more, and nobody has overridden that.
     """
@@ -102,6 +112,9 @@ def _refuse_news(lab: Lab, now: Standing, session_id: str, why: str | None) -> N
         raise StartRefused(
             f"another rig has recorded a session of {mouse} meanwhile: start again, its stage may change"
         )
+    if (missing := refused_by_starts(lab, mouse, but=session_id)) is not None:
+        withdraw_start(lab, session_id, why="another session of it is not on record")
+        raise StartRefused(f"{mouse} keeps its stage: {missing}")
     if tuple(placements(lab, mouse)) != now.placements or lab.mouse(mouse) != now.mouse:
         withdraw_start(lab, session_id, why="its stage or its limits were changed meanwhile")
         raise StartRefused(f"{mouse} was placed, or its record was changed, meanwhile: start again")

@@ -121,34 +121,42 @@ def found_on_streams(log: SessionLog) -> list[Finding]:
     return [stream.finding() for stream in alignment_of(log).streams]
 
 
-def add_container(lab: Lab, container: Container) -> Container:
-    """Record a container.
+def add_container(lab: Lab, container: Container, *, why: str = "") -> Container:
+    """Record a container, or with a reason another structure or depth of one that is on record.
 
     Raises
     ------
     ImagingError
-        A name, structure or depth that can't be.
-    LabError
-        The mouse has one of that name that is another.
+        A name, structure or depth that can't be; or the mouse has one of that name that is another, and no reason.
     """
     if not container.name.strip() or not container.structure.strip():
         raise ImagingError("a container needs a name and the structure it is in, as VISp")
     if not 0 <= container.depth_um <= 1000:
         raise ImagingError(f"{container.depth_um:g} um is no depth of an imaging plane; give micrometres, 0 to 1000")
-    return lab.record(container)
+    there = _containers(lab, container.mouse).get(container.name.casefold())
+    if there is None:
+        return lab.record(container)
+    if (there.structure, there.depth_um) == (container.structure, container.depth_um):
+        return there
+    if not why.strip():
+        raise ImagingError(
+            f"{container.mouse} has {there.name} on record, {there.structure} at {there.depth_um:g} um; if that was a "
+            "mistake, say why with --why"
+        )
+    return lab.correct(there, why=why, structure=container.structure, depth_um=container.depth_um)
 
 
-def set_planes(lab: Lab, session: Session, containers: Sequence[str]) -> list[Plane]:
-    """Record which containers a session's planes are, in the order of their planes.
+def set_planes(lab: Lab, session: Session, containers: Sequence[str], *, why: str = "") -> list[Plane]:
+    """Record which containers a session's planes are, in the order of their planes; others than before with a reason.
 
     Raises
     ------
     ImagingError
-        None or more than eight, one twice, or one that the mouse does not have.
+        None or more than eight, one twice, or one that the mouse does not have; or others are on record, and no reason.
     """
     if not 1 <= len(containers) <= MOST_PLANES:
         raise ImagingError(f"a session images 1 to {MOST_PLANES} planes, these are {len(containers)}")
-    known = {row.name.casefold(): row for row in lab.rows(Container, mouse=session.mouse)}
+    known = _containers(lab, session.mouse)
     for name in containers:
         if name.casefold() not in known:
             have = ", ".join(sorted(row.name for row in known.values())) or "none yet"
@@ -157,17 +165,30 @@ def set_planes(lab: Lab, session: Session, containers: Sequence[str]) -> list[Pl
             )
     if len({name.casefold() for name in containers}) < len(containers):
         raise ImagingError("a container is there twice; in one session each is one plane")
-    return [
-        lab.record(
-            Plane(
-                mouse=session.mouse,
-                session_id=session.session_id,
-                plane_index=index,
-                container=known[name.casefold()].name,
-            )
+    planes = [
+        Plane(
+            mouse=session.mouse,
+            session_id=session.session_id,
+            plane_index=index,
+            container=known[name.casefold()].name,
         )
         for index, name in enumerate(containers)
     ]
+    wanted = {plane.plane_index: plane.container for plane in planes}
+    before = lab.rows(Plane, session_id=session.session_id)
+    other = [plane for plane in before if wanted.get(plane.plane_index) != plane.container]
+    if other and not why.strip():
+        told = ", ".join(f"plane {plane.plane_index} is {plane.container}" for plane in other)
+        raise ImagingError(f"{told} on record; if that was a mistake, say why with --why")
+    for plane in other:
+        if plane.plane_index not in wanted:
+            lab.withdraw(plane, why=why)
+    return [lab.put_right(plane, why=why.strip() or "it was imaged after all") for plane in planes]
+
+
+def _containers(lab: Lab, mouse: str) -> dict[str, Container]:
+    """Return a mouse's containers by their names, whose capitals make no other."""
+    return {row.name.casefold(): row for row in lab.rows(Container, mouse=mouse)}
 
 
 def judge(

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from rig.lab.rows import Fact, Mouse, Override, OverrideKind, Remark, Water, WaterKind, Weight
+from rig.training.begun import not_recorded, refused_by_starts
 from stages.curriculum import Curriculum
 from stages.history import SessionFacts
 
@@ -27,6 +28,8 @@ class Withdrawn(StrEnum):
     WATER = "water"
     """Given by hand; what a session gave stands in its log."""
     PLACEMENT = "placement"
+    START = "start"
+    """Of a session that is not on record: nothing was shown in it."""
     NOTE = "note"
 
 
@@ -57,11 +60,14 @@ def place(
     Raises
     ------
     Misplaced
-        No such stage or session, no reason, or nothing follows in the usual order.
+        No such stage or session, no reason, or nothing follows in the usual order; or the last session is not on
+        record, so that nobody knows what it would follow.
     """
     history = lab.sessions(mouse.name)
     if before_first and after is not None:
         raise Misplaced("--before-first and --after say different things; give one of them")
+    if after is None and not before_first and (missing := refused_by_starts(lab, mouse.name)) is not None:
+        raise Misplaced(f"{mouse.name} can't be placed after its last session: {missing}")
     last = history[-1].session_id if history and not before_first else None
     follows = last if after is None else _session(history, mouse.name, after)
     of_stage = next((facts.stage for facts in history if facts.session_id == follows), None)
@@ -110,12 +116,14 @@ def _session(history: Sequence[SessionFacts], mouse: str, wanted: str) -> str:
 
 
 def withdraw(lab: Lab, mouse: str, what: Withdrawn, *, why: str) -> Fact:
-    """Record that the last weight, water by hand, placement or note of a mouse does not stand; return it.
+    """Record that the last weight, water by hand, placement, start or note of a mouse does not stand; return it.
 
     Raises
     ------
     Misplaced
-        There is none.
+        There is none; or the start is of a session that runs.
+    LaboratoryAway
+        Whether the session of a start runs can't be known.
     """
     found: list[Fact]
     match what:
@@ -125,6 +133,10 @@ def withdraw(lab: Lab, mouse: str, what: Withdrawn, *, why: str) -> Fact:
             found = [row for row in lab.rows(Water, mouse=mouse) if row.kind is not WaterKind.SESSION]
         case Withdrawn.PLACEMENT:
             found = [*lab.overrides(mouse, OverrideKind.STAGE)]
+        case Withdrawn.START:
+            if held := [row for row in lab.leases() if row.mouse == mouse and not row.expired]:
+                raise Misplaced(f"{mouse} is held by {held[0].words}: its session runs, wait until it is over")
+            found = [*not_recorded(lab, mouse)]
         case Withdrawn.NOTE:
             found = [*lab.rows(Remark, mouse=mouse)]
     if not found:

@@ -19,7 +19,8 @@ from rig.lab.errors import StartRefused
 from rig.lab.rows import Mouse, Override, OverrideKind, Start, Water, WaterKind, Weight
 from rig.log.writer import EVENTS
 from rig.session.assemble import SessionPlan, folder_name
-from rig.training.holding import held, withdraw_start
+from rig.training.begun import refused_by_starts
+from rig.training.holding import had_session, held, withdraw_start
 from rig.training.imaging import quality
 from rig.training.parties import Asked, Day, Operator, Rigged
 from rig.training.scales import drunk_ml, limits_of, weigh
@@ -31,6 +32,7 @@ from rig.training.standing import (
     record_log,
     standing,
 )
+from rig.training.unrecorded import find_in
 from rig.training.welfare import (
     Limits,
     had_ml,
@@ -89,13 +91,20 @@ def start(
         raise NoDecision(f"{error}. Is it {name} that is on the rig?") from error
     _confirm_history(lab, name, asked=asked, operator=operator)
     record_decision(lab, name, now.decision, day=asked.day)
-    crashed = _crashed_today(lab, name, asked.day) if asked.go_on else None
-    stage = rig.stage(mouse, now.decision.stage if crashed is None else crashed.stage)
+    crashed = _crashed_today(lab, name, asked.day, archive) if asked.go_on else None
+    due = now.decision.stage if crashed is None else crashed.stage
+    stage = rig.stage(mouse, due)
+    if stage.stage != due:
+        raise StartRefused(
+            f"{due} is due, and its file in the curriculum of {name} calls itself {stage.stage}: mend it"
+        )
     if rig.simulated:
         operator.tell(f"▲ {rig.name} is a simulated rig: the session is a model mouse's, and its water nobody's.")
     passive = not isinstance(stage, StageParameters) or stage.passive
     if crashed is None and asked.override_why is None:
         lab.refuse_second(name, day=asked.day)  # before anybody handles the mouse; the lease has the last word
+    elif crashed is None and had_session(lab, name, asked.day):
+        operator.tell(f"▲ {name} had a session on {asked.day} already: this is another one, by {asked.who}'s word.")
     if stage.imaging and not rig.images and asked.override_why is None:
         raise StartRefused(
             f"{stage.stage} is imaged, and {rig.name} has no microscope (imaging: false in its file): start {name} on "
@@ -131,7 +140,7 @@ def start(
             name,
             day.after,
             undecided=day.undecided,
-            problem=day.problem,
+            problem=day.problem if day.session is None or day.session.ended == EndReason.CRASHED else None,
             had_ml=had_ml(limits, drunk_ml=drunk),
             owed_ml=day.owed_ml,
             on_day=asked.on_day,
@@ -141,7 +150,12 @@ def start(
 
 
 def _leave_out_or_refuse(lab: Lab, mouse: str, *, operator: Operator, rig: Rigged, archive: Archive) -> None:
-    """Refuse to decide past a real session that no start began; leave a simulated one out, and say so."""
+    """Refuse to decide past a session that was begun and never recorded, or a real one that no start began.
+
+    A simulated one of these is left out, and that is said.
+    """
+    if (missing := refused_by_starts(lab, mouse)) is not None:
+        raise NoDecision(f"{mouse} keeps its stage: {missing}")
     found = not_on_record(lab, mouse, simulated=rig.simulated, archive=archive)
     if not rig.simulated:
         refuse_not_begun(mouse, found, day_of_session=rig.day_of_session)
@@ -244,11 +258,11 @@ def _run(
         stage = _rest_of(stage, crashed, lab)
     plan = _planned(rig, now, stage, rig.new_id())
     with held(lab, now, plan.session_id, crashed, asked=asked, operator=operator, rig=rig) as session_id:
-        if session_id != plan.session_id:
-            plan = _planned(rig, now, stage, session_id)
-        if stage.imaging and not rig.images:
-            _unimaged(lab, now, plan, asked, operator)
         try:
+            if session_id != plan.session_id:
+                plan = _planned(rig, now, stage, session_id)
+            if stage.imaging and not rig.images:
+                _unimaged(lab, now, plan, asked, operator)
             day.problem = rig.run(plan)
         finally:  # an interrupt, too: what showed nothing was no session, and takes no day away
             begun = (plan.folder / EVENTS).exists()
@@ -293,8 +307,8 @@ def _planned(rig: Rigged, now: Standing, stage: Stage, session_id: UUID) -> Sess
     return rig.plan(mouse, stage, folder, session_id, now.history)
 
 
-def _crashed_today(lab: Lab, mouse: str, day: str) -> SessionFacts:
-    """Return today's session that crashed, to go on with."""
+def _crashed_today(lab: Lab, mouse: str, day: str, archive: Archive) -> SessionFacts:
+    """Return today's session that crashed, to go on with; its parts must lie here, for its row is made of all."""
     today = [facts for facts in lab.sessions(mouse) if facts.day == day]
     if not today:
         raise StartRefused(f"{mouse} had no session on {day} that could be continued; leave --continue out")
@@ -302,5 +316,13 @@ def _crashed_today(lab: Lab, mouse: str, day: str) -> SessionFacts:
         raise StartRefused(
             f"the session of {mouse} on {day} ended by itself ({today[-1].ended.replace('_', ' ')}), only one that "
             f"crashed is continued; a second one needs --override --why REASON"
+        )
+    here = find_in(archive.folders)
+    parts = [row for row in lab.session_rows(mouse) if row.session_id == today[-1].session_id]
+    if away := [part for part in parts if part.folder not in here]:
+        raise StartRefused(
+            f"the session of {mouse} on {day} began on {away[0].rig}, and {away[0].folder} can't be reached from here, "
+            f"without which what comes after it is no session: go on with it there, or bring that folder beside this "
+            f"rig's sessions"
         )
     return today[-1]

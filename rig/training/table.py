@@ -99,7 +99,7 @@ def _rows(lab: Lab, mouse: Mouse, planes: Mapping[str, list[Plane]]) -> list[dic
                 "prior_exposures_to_omissions": str(before.omissions),
                 "date_of_acquisition": _acquired(last.started_at),
                 "equipment_name": parts[0].rig,
-                **_imaged(last, planes.get(last.session_id, []), containers),
+                **_imaged(lab, last, planes.get(last.session_id, []), containers),
             }
         )
     return rows
@@ -121,8 +121,11 @@ def _about(mouse: Mouse, day: str) -> dict[str, str]:
     }
 
 
-def _imaged(session: Session, planes: Sequence[Plane], containers: Mapping[str, Container]) -> dict[str, str]:
-    """Return what the table says of imaging; nothing where no plane is on record."""
+def _imaged(lab: Lab, session: Session, planes: Sequence[Plane], containers: Mapping[str, Container]) -> dict[str, str]:
+    """Return what the table says of imaging; nothing where no plane is on record.
+
+    A row that was corrected keeps the number it was given first: other tables know it by that.
+    """
     if not planes:
         return {}
     ordered = sorted(planes, key=lambda plane: plane.plane_index)
@@ -131,8 +134,8 @@ def _imaged(session: Session, planes: Sequence[Plane], containers: Mapping[str, 
     depths = max(len({each.depth_um for each in of if each.structure == structure}) for structure in structures)
     return {
         "ophys_session_id": _number(id_of(session.session_id)),
-        "ophys_container_id": str([id_of(container.id) for container in of]),
-        "ophys_experiment_id": str([id_of(plane.id) for plane in ordered]),
+        "ophys_container_id": str([id_of(lab.versions(container)[0].id) for container in of]),
+        "ophys_experiment_id": str([id_of(lab.versions(plane)[0].id) for plane in ordered]),
         "num_targeted_structures": _number(len(structures)),
         "num_depths_per_area": _number(depths),
     }

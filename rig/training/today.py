@@ -22,6 +22,7 @@ from rig.lab.rows import Mouse
 from rig.training.scales import limits_of
 from rig.training.welfare import Limits, had_ml, in_grams, owed_ml
 from stages.curriculum import Curriculum
+from stages.events import EndReason
 
 if TYPE_CHECKING:
     from rig.lab.lab import MouseToday, Today
@@ -136,10 +137,10 @@ def _line(
     drunk = sum(each.volume_ml for each in row.water)
     rest_ml = owed_ml(limits, drunk_ml=drunk)
     stage, why = _stage(row, curriculum)
-    if (problem := refused(mouse)) is not None:
+    held = row.lease is not None and not row.lease.expired
+    if not held and (problem := refused(mouse)) is not None:
         stage, why = UNDECIDED, problem
     light = row.weight is not None and row.weight.day == day and row.weight.weight_g < limits.floor_g
-    held = row.lease is not None and not row.lease.expired
     if held:
         calls = Calls.RUNS
     elif row.sessions:
@@ -149,7 +150,11 @@ def _line(
     if row.sessions:
         did = row.sessions[-1]
         give = f"give it {rest_ml:.2f} mL of water; " if rest_ml else ""
-        stage, why = f"{did.stage}, done, {_figure(did.peak_d_prime)}", f"{give}next: {why}"
+        done = "done"
+        if did.ended == EndReason.CRASHED and not held:
+            done = f"crashed after {did.task_min:.0f} of {did.planned_min:g} min"
+            give = f"rig start {mouse.name} --continue goes on with it; {give}"
+        stage, why = f"{did.stage}, {done}, {_figure(did.peak_d_prime)}", f"{give}next: {why}"
     elif calls is Calls.STOP and light:
         give = f"give it {rest_ml:.2f} mL of water, and " if rest_ml else ""
         why = f"below its floor: no session; {give}look after it; {why}"

@@ -103,10 +103,13 @@ def refuse_below_floor(mouse: str, weight_g: float, limits: Limits, *, drunk_ml:
         It weighs less than its floor.
     """
     if weight_g < limits.floor_g:
+        rest_ml = owed_ml(limits, drunk_ml=drunk_ml)
+        give = (
+            f"give it {rest_ml:.2f} mL of water or more (rig mouse water {mouse} ML{on_day}), and " if rest_ml else ""
+        )
         raise WelfareError(
-            f"{mouse} weighs {weight_words(weight_g, limits)} and below its floor of "
-            f"{limits.floor_g:.1f} g: no session; give it {owed_ml(limits, drunk_ml=drunk_ml):.2f} mL of water or more "
-            f"(rig mouse water {mouse} ML{on_day}), and have whoever answers for its welfare look at it"
+            f"{mouse} weighs {weight_words(weight_g, limits)} and below its floor of {limits.floor_g:.1f} g: no "
+            f"session; {give}have whoever answers for its welfare look at it"
         )
 
 

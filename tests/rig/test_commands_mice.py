@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -67,9 +68,9 @@ def test_a_mouse_is_taken_in_with_limits_from_its_baseline(tmp_path: Path) -> No
     assert (tmp_path / "laboratory.sqlite").is_file()
 
 
-def test_without_a_url_the_laboratory_is_a_file_of_this_users(tmp_path: Path) -> None:
+def shell_in(tmp_path: Path) -> Shell:
     console = Console(file=io.StringIO())
-    shell = Shell(
+    return Shell(
         out=console,
         err=console,
         sentences=nullcontext,
@@ -82,7 +83,16 @@ def test_without_a_url_the_laboratory_is_a_file_of_this_users(tmp_path: Path) ->
         asks=lambda: False,
     )
 
-    with shell.lab(None) as lab:
+
+def test_a_server_whose_password_is_another_finds_the_rigs_own_file_and_what_was_not_sent_yet(tmp_path: Path) -> None:
+    for secret in ("", ":old", ":new"):
+        with shell_in(tmp_path).lab(f"postgresql://rig{secret}@127.0.0.1:1/vision", reconciles=False) as lab:
+            lab.record(MOUSE)
+    assert len(list((tmp_path / "mine").glob("laboratory-*.sqlite"))) == 1
+
+
+def test_without_a_url_the_laboratory_is_a_file_of_this_users(tmp_path: Path) -> None:
+    with shell_in(tmp_path).lab(None) as lab:
         row = lab.record(MOUSE)
 
     assert (row.who, row.host) == ("ana", "rig-3")
@@ -125,11 +135,16 @@ def test_a_name_is_given_once_and_limits_are_changed_with_a_reason() -> None:
     assert again.exit_code == 1
     assert "there is a mouse M1 already, and capitals make no other" in again.stderr
     same = rig("mouse", "add", "M1", "--baseline-g", "30").stderr.replace("\n", " ")
-    assert "there is a mouse M1 already: rig mouse show M1 shows it, rig mouse change M1 alters its limits" in same
+    assert "there is a mouse M1 already: rig mouse show M1 shows it, rig mouse change M1 puts right what" in same
 
     told = said("mouse", "change", "M1", "--floor-g", "19", "--why", "the veterinarian agreed")
     assert "floor 19.0 g" in told
     assert rig("mouse", "change", "M1", "--why", "nothing").exit_code == 1
+    slip = ("--images", "B/A", "--sex", "M", "--born", "2025-11-30", "--genotype", "wt/wt", "--why", "mistyped")
+    assert "M1, M, born 2025-11-30, wt/wt\nCurriculum visual_behavior, images B, then A" in said(
+        "mouse", "change", "M1", *slip
+    )
+    assert "has no cohort 'B/H'" in rig("mouse", "change", "M1", "--images", "B/H", "--why", "a slip").stderr
     assert "not below the baseline" in rig("mouse", "change", "M1", "--floor-g", "26", "--why", "a slip").stderr
 
 
@@ -277,6 +292,23 @@ def test_a_session_of_another_mouse_is_taken_off_the_record_by_command(tmp_path:
     assert "rig mouse water NAME 0." in off
     assert "begins at TRAINING_0_gratings_autorewards_15min: no session yet." in off
     assert "counted, 2027-03-02" in said("mouse", "take-in", "M1", relative, "--why", "it was M1 after all")
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/Los_Angeles"])
+def test_sessions_of_a_simulated_day_begin_one_after_the_other_wherever_the_rig_stands(
+    zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        add()
+        start = ("start", "M1", "--fast", "--minutes", "1", "--day", DAY, "--no-nwb", "--seed", "1")
+        said(*start, "--weight-g", "21.4")
+        said(*start, "--override", "--why", "once more")
+        assert "2 of 2 sessions recomputed" in said("curriculum", "explain", "M1")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_note_stays_with_the_mouse() -> None:

@@ -12,7 +12,6 @@ import pytest
 from hardware.events import Finding
 from hardware.events import Verdict as Found
 from hardware.simulated.mice import MouseKind
-from rig.lab.errors import LabError
 from rig.lab.rows import Aspect, Container, Judge, Judgement, Override, OverrideKind, Session
 from rig.log.reader import SessionLog
 from rig.training.imaging import (
@@ -180,10 +179,30 @@ def test_planes_that_cannot_be_are_refused(imaged: Laboratory, containers: list[
         set_planes(imaged.lab, session(imaged), containers)
 
 
-def test_a_plane_that_was_another_container_is_refused(imaged: Laboratory) -> None:
-    set_planes(imaged.lab, session(imaged), ["VISp_175"])
-    with pytest.raises(LabError, match="correct"):
-        set_planes(imaged.lab, session(imaged), ["VISl_175"])
+def test_a_plane_that_was_another_container_is_put_right_with_a_reason_alone(imaged: Laboratory) -> None:
+    row = session(imaged)
+    right = ["VISp_175", "VISp_300"]
+    set_planes(imaged.lab, row, right)
+    for other in (["VISl_175", "VISp_300"], ["VISp_175"]):
+        with pytest.raises(ImagingError, match=r"plane \d is VISp_\d+ on record; if that was a mistake, say why"):
+            set_planes(imaged.lab, row, other)
+        assert [plane.container for plane in quality(imaged.lab, row.session_id)[1:]] == right
+
+        set_planes(imaged.lab, row, other, why="read off the wrong line")
+        assert [plane.container for plane in quality(imaged.lab, row.session_id)[1:]] == other
+        set_planes(imaged.lab, row, right, why="it was right")
+    assert [plane.container for plane in quality(imaged.lab, row.session_id)[1:]] == right
+
+
+def test_a_container_that_was_mistyped_is_put_right_with_a_reason_alone(imaged: Laboratory) -> None:
+    deep = Container(mouse="M1", name="visl_175", structure="VISl", depth_um=157.0)
+    with pytest.raises(ImagingError, match="M1 has VISl_175 on record, VISl at 175 um; if that was a mistake, say why"):
+        add_container(imaged.lab, deep)
+
+    assert (add_container(imaged.lab, deep, why="measured again").name, deep.depth_um) == ("VISl_175", 157.0)
+    (now,) = imaged.lab.rows(Container, mouse="M1", name="VISl_175")
+    assert now.depth_um == 157.0
+    add_container(imaged.lab, msgspec.structs.replace(deep, depth_um=175.0), why="it was right")
 
 
 @pytest.mark.parametrize(

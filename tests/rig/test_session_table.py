@@ -137,7 +137,11 @@ def test_imaging_planes_are_listed_by_number_with_their_structures_and_depths(tm
             lab.record(Plane(mouse="457841", session_id=session.session_id, plane_index=index, container=name))
         containers = lab.rows(Container)
         (found,) = csv.DictReader(io.StringIO(as_csv(session_table(lab))))
+        lab.correct(containers[0], why="mistyped", depth_um=85.0)
+        lab.correct(lab.rows(Plane)[1], why="read off the wrong line", container="VISp_b")
+        (again,) = csv.DictReader(io.StringIO(as_csv(session_table(lab))))
 
+    assert again == found  # numbers outlive corrections: other tables name planes by them
     assert ast.literal_eval(found["ophys_container_id"]) == [id_of(each.id) for each in containers]
     assert len(ast.literal_eval(found["ophys_experiment_id"])) == 3
     assert (found["num_targeted_structures"], found["num_depths_per_area"]) == ("2.0", "2.0")

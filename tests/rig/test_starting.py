@@ -38,9 +38,10 @@ from rig.log.writer import EVENTS
 from rig.records.finish import Told
 from rig.session.assemble import SessionPlan
 from rig.session.process import run_plan
-from rig.training.placing import Misplaced
+from rig.training.begun import not_recorded
+from rig.training.placing import Misplaced, Withdrawn, withdraw
 from rig.training.placing import place as place_at
-from rig.training.standing import NoDecision, record_log
+from rig.training.standing import Archive, NoDecision, record_log
 from rig.training.welfare import WelfareError
 from rig.training.whose import disown, take_in
 from stages.decisions import Move
@@ -412,9 +413,11 @@ def test_a_second_session_on_one_day_needs_an_override_with_a_reason(there: Labo
         there.start()
     assert len(logs(there)) == 1
 
-    day = there.start(override_why="the spout had slipped")
+    operator = Scripted()
+    day = there.start(operator=operator, override_why="the spout had slipped")
 
     assert day.session is not None
+    assert operator.said.index("▲ M1 had a session on 2026-01-05 already: this is another one, by tester's word.") == 1
     assert [facts.stage for facts in there.lab.sessions("M1")] == [T0, T1]
     (override,) = there.lab.overrides("M1", OverrideKind.SECOND_SESSION)
     assert (override.why, override.who) == ("the spout had slipped", "tester")
@@ -479,10 +482,6 @@ def test_a_start_that_was_killed_is_taken_in_by_the_next_one(
 ) -> None:
     closing_only(monkeypatch)
 
-    def killed(plan: SessionPlan) -> str:
-        crashes(plan)
-        raise KeyboardInterrupt  # nothing of this program runs after the session's process
-
     there.breaks = killed
     with pytest.raises(KeyboardInterrupt):
         there.start()
@@ -496,6 +495,100 @@ def test_a_start_that_was_killed_is_taken_in_by_the_next_one(
     assert [row.ended for row in there.lab.session_rows("M1")] == ["crashed", "time"]
     assert len(there.lab.sessions("M1")) == 1
     assert day.after is not None
+
+
+def killed(plan: SessionPlan) -> str:
+    """A session whose rig loses its power: nothing of this program runs after it."""
+    crashes(plan)
+    raise KeyboardInterrupt
+
+
+def begun_and_never_recorded(there: Laboratory) -> Path:
+    """The second day of a mouse, on a rig that then is switched off; returns where that keeps its sessions."""
+    there.start()
+    later(there).breaks = killed
+    with pytest.raises(KeyboardInterrupt):
+        there.start()
+    there.breaks = None
+    return logs(there)[-1].parent.rename(there.data_dir.parent / logs(there)[-1].parent.name)
+
+
+def test_a_session_that_was_begun_and_never_recorded_stops_the_mouse_until_it_is_on_record(
+    there: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing_only(monkeypatch)
+    folder = begun_and_never_recorded(there)
+    for asked in ({}, {"override_why": "it must go on"}):
+        for days in (0, 1):  # that day, and the one after it
+            later(there, days=days)
+            operator = Scripted()
+            with pytest.raises(NoDecision, match="its session of 2026-01-06, begun on simulated_imaging, is not on re"):
+                there.start(operator=operator, **asked)
+            assert operator.asked == ["name shown"]
+    assert len(there.lab.session_rows("M1")) == 1
+
+    take_in(
+        there.lab,
+        "M1",
+        folder,
+        day=there.day,
+        why="from the dead rig",
+        who="tester",
+        archive=Archive(folders=[folder.parent]),
+    )
+
+    day = there.start()
+    assert [facts.stage for facts in there.lab.sessions("M1")] == [T0, T1, T1]
+    assert day.before.after == there.lab.sessions("M1")[1].session_id
+
+
+def test_a_start_of_which_no_session_came_is_taken_back_with_a_reason_unless_it_runs(there: Laboratory) -> None:
+    there.start()
+    later(there)
+    word: dict[str, Any] = {"why": "for the test", "curriculum": curriculum_of(MOUSE), "day": there.day}
+    with there.lab.lease("M1", rig="box-2", session_id="00000000-0000-4000-8000-000000000001", day=there.day):
+        with pytest.raises(Misplaced, match=r"M1 is held by box-2 .*: its session runs, wait until it is over"):
+            withdraw(there.lab, "M1", Withdrawn.START, why="a slip")
+        with pytest.raises(Misplaced, match="can't be placed after its last session: its session of 2026-01-06"):
+            place_at(there.lab, MOUSE, stage=T2, after=None, **word)
+    with pytest.raises(NoDecision, match="rig mouse withdraw M1 start --why REASON"):
+        there.start()
+
+    withdraw(there.lab, "M1", Withdrawn.START, why="the power failed before the first picture")
+
+    assert there.start().session is not None
+    with pytest.raises(Misplaced, match="there is no start of M1 to withdraw"):
+        withdraw(there.lab, "M1", Withdrawn.START, why="a slip")
+
+
+def test_a_crashed_session_goes_on_only_where_its_first_part_lies(
+    there: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing_only(monkeypatch)
+    there.breaks = crashes
+    there.start()
+    there.breaks = None
+    home = there.data_dir
+    there.data_dir = home.parent / "another"
+
+    with pytest.raises(StartRefused, match=r"began on simulated_imaging, and 2026-.* can't be reached from here"):
+        there.start(go_on=True)
+
+    assert logs(there) == []
+    there.data_dir = home
+    assert there.start(go_on=True).session is not None
+
+
+def test_a_session_that_ended_is_not_said_to_go_on_whatever_went_wrong_after_it(there: Laboratory) -> None:
+    def ends(plan: SessionPlan) -> str:
+        run_plan(plan, runtime_dir=plan.folder.parent / "running")
+        return "the log could not be closed"
+
+    there.breaks = ends
+    operator = Scripted()
+    day = there.start(operator=operator)
+    assert day.problem == "the log could not be closed"
+    assert "--continue" not in operator.heard
 
 
 def run_past_the_laboratory(there: Laboratory, stage: str) -> Path:
@@ -604,6 +697,18 @@ def test_a_session_on_record_that_was_another_mouses_is_taken_off_with_its_water
     again = there.start()  # the same day, without an override: it has not been on the rig
     assert (again.before.stage, again.before.after) == (T1, first.session_id)
     assert len(there.lab.sessions("M1")) == 2
+
+
+def test_a_session_on_a_day_that_a_disowned_one_has_freed_is_no_second_one(there: Laboratory) -> None:
+    session, folder = of_another_mouse(there)
+    disown(there.lab, "M1", folder, day=there.day, why="it was M7")
+    operator = Scripted()
+
+    there.start(operator=operator, override_why="for another reason")
+
+    assert there.lab.overrides("M1", OverrideKind.SECOND_SESSION) == []
+    assert "had a session on" not in operator.heard
+    assert session.log_id not in {row.log_id for row in there.lab.session_rows("M1")}
 
 
 def test_a_session_that_was_disowned_by_mistake_counts_again_as_it_did(there: Laboratory) -> None:
@@ -924,6 +1029,29 @@ def test_a_lease_whose_answer_was_lost_leaves_nothing_that_two_databases_tell_di
     assert first.lab.reconcile().refused == ()
     second.lab.reconcile()
     assert [row.stage for row in second.lab.session_rows("M1")] == [T0]
+    assert not_recorded(second.lab, "M1") == []  # what was granted there began no session
+
+
+def test_a_session_that_another_rig_began_and_has_not_recorded_is_heard_of_with_the_lease(
+    rigs: tuple[Laboratory, Laboratory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing_only(monkeypatch)
+    first, second = rigs
+    first.breaks = killed
+    with pytest.raises(KeyboardInterrupt):
+        first.start()
+    first.breaks = None
+
+    with pytest.raises(StartRefused, match="its session of 2026-01-05, begun on rig-one, is not on record"):
+        later(second).start()
+    assert logs(second) == []
+    with pytest.raises(SecondSession):
+        first.start()  # which takes it in
+    first.lab.reconcile()
+    second.lab.reconcile()
+
+    day = second.start()  # its own start, which was refused, has not taken the day away
+    assert [row.stage for row in second.lab.session_rows("M1")] == [T0, day.before.stage]
 
 
 def test_a_server_that_stops_in_mid_session_costs_nothing(rigs: tuple[Laboratory, Laboratory], server: Cluster) -> None:
@@ -956,6 +1084,17 @@ def test_a_mouse_runs_the_stages_of_its_own_curriculum(there: Laboratory, tmp_pa
     assert day.session is not None
     log = read_session(logs(there)[-1].parent)
     assert log.started.stage_parameters["auto_reward_volume_ul"] == 8.0, "not the shipped stage of that name"
+
+
+def test_a_stage_whose_file_calls_itself_another_is_not_run(there: Laboratory, tmp_path: Path) -> None:
+    own = curriculum_with(tmp_path)
+    there.lab.correct(there.lab.mouse("M1"), why="another regimen", curriculum=str(own))
+    file = tmp_path / "stages" / f"{T0}.yaml"
+    file.write_text((tmp_path / "stages" / f"{T1}.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+
+    with pytest.raises(StartRefused, match=f"{T0} is due, and its file in the curriculum of M1 calls itself {T1}"):
+        there.start()
+    assert logs(there) == []
 
 
 def test_a_curriculum_changed_in_mid_training_decides_from_then_on(there: Laboratory, tmp_path: Path) -> None:

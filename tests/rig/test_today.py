@@ -15,6 +15,7 @@ from rich.console import Console
 
 from hardware.simulated.mice import MouseKind
 from rig.lab.rows import Water, WaterKind, Weight
+from rig.training.begun import refused_by_starts
 from rig.training.standing import refused_by_rows
 from rig.training.today import STYLES, Calls, MouseLine, lines, page
 from tests.rig.laboratory import MOUSE, Laboratory, curriculum_of, laboratory
@@ -40,7 +41,10 @@ def line(there: Laboratory, *, passive: bool = False) -> MouseLine:
         there.lab.today(there.day),
         curriculum=curriculum_of,
         is_passive=lambda _mouse, _stage: passive,
-        refused=lambda mouse: refused_by_rows(there.lab, mouse, curriculum=curriculum_of(mouse)),
+        refused=lambda mouse: (
+            refused_by_starts(there.lab, mouse.name)
+            or refused_by_rows(there.lab, mouse, curriculum=curriculum_of(mouse))
+        ),
     )
     return only
 
@@ -95,6 +99,28 @@ def test_a_mouse_on_a_rig_runs_until_its_lease_is_dead(there: Laboratory) -> Non
 
     assert (runs.calls, runs.lease) == (Calls.RUNS, "box-2, tester")
     assert (waits.calls, waits.lease) == (Calls.GO, "box-2, tester (dead)")
+
+
+def test_a_mouse_whose_rig_was_switched_off_in_mid_session_is_stopped(there: Laboratory) -> None:
+    with there.lab.lease("M1", rig="box-2", session_id="00000000-0000-4000-8000-000000000001", day=there.day):
+        runs = line(there)
+    there.n_days += 1
+    found = line(there)
+
+    assert (runs.calls, runs.why) == (Calls.RUNS, "no session yet")
+    assert (found.calls, found.stage) == (Calls.STOP, "not decided")
+    assert found.why.startswith("its session of 2026-01-05, begun on box-2, is not on record: it runs still, or")
+
+
+def test_a_session_that_crashed_is_not_said_to_be_done(there: Laboratory) -> None:
+    there.start()
+    (row,) = there.lab.session_rows("M1")
+    there.lab.correct(row, why="as if it had", ended="crashed", task_min=3.2, planned_min=15.0)
+
+    found = line(there)
+
+    assert found.stage == "TRAINING_0_gratings_autorewards_15min, crashed after 3 of 15 min, no d′"
+    assert found.why.startswith("rig start M1 --continue goes on with it; give it ")
 
 
 def test_a_session_without_its_decision_stops_the_mouse(there: Laboratory) -> None:

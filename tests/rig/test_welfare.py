@@ -44,6 +44,8 @@ def test_a_mouse_at_its_floor_has_its_session_and_one_below_it_has_none() -> Non
         refuse_below_floor("M1", 19.9, LIMITS, drunk_ml=0.4)
     with pytest.raises(WelfareError, match=r"weighs 19\.96 g, .* below its floor of 20\.0 g"):
         refuse_below_floor("M1", 19.96, LIMITS)  # no rounding carries it across
+    with pytest.raises(WelfareError, match="no session; have whoever answers for its welfare look at it"):
+        refuse_below_floor("M1", 19.9, LIMITS, drunk_ml=1.2)  # it had its water
     assert "M1 weighs 19.9 g, 80 % of 25.0 g and below its floor of 20.0 g: no session; give it 0.60 mL" in str(
         refused.value
     )
