@@ -98,7 +98,7 @@ class CurriculumParameters(_Strict):
         ge=0,
         le=1,
         description="sessions whose task ran for a smaller share of what was planned are left out of all criteria and "
-        "move no mouse; 0: every session counts",
+        "move no mouse, unless they ended by their limit of water; 0: every session counts",
     )
     stages: tuple[str, ...] = Field(min_length=1, description="in order; a mouse begins at the first")
     transitions: tuple[Transition, ...]

@@ -4,7 +4,7 @@ Rules
     * After each session the transitions of its stage are tried in order; the first whose criteria hold is taken, else
       the mouse stays. Nothing else moves it but a ``Placement``, which names who and why.
     * A session that hardly ran (``counts_from_share_of_task``, ours: the regimen says nothing) moves nobody and is left
-      out of every window; the sentence says so.
+      out of every window; the sentence says so. One that ended by its limit of water is whole, however soon.
     * No decision on a wrong history: it is walked through from its first session, and each must have run the stage that
       was due. ``HistoryMisfit`` names the first that did not, and the mouse keeps its stage until somebody has looked.
     * A curriculum that is changed in mid-training decides from the last session on. What was decided before by another
@@ -21,6 +21,7 @@ import msgspec
 
 from stages.considered import Considered, held, moved, tried_on
 from stages.curriculum import Curriculum, CurriculumId, TransitionKind
+from stages.events import EndReason
 from stages.history import SessionFacts
 from stages.judgement import Judgement, figure_text
 from stages.misfits import Answer, HistoryMisfit, named, refuse_impossible
@@ -143,8 +144,8 @@ def climb(
 
 
 def counts(curriculum: Curriculum, session: SessionFacts) -> bool:
-    """Return whether a session ran long enough to move a mouse."""
-    return session.task_min >= curriculum.counts_from_share_of_task * session.planned_min
+    """Return whether a session ran long enough to move a mouse; who has drunk all it may has done its task."""
+    return session.ended == EndReason.VOLUME or session.task_min >= curriculum.counts_from_share_of_task * session.planned_min
 
 
 def _in_force(

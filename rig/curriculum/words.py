@@ -34,7 +34,8 @@ def show_words(curriculum: Curriculum) -> str:
         lines += [f"      {_ARROWS[each.kind]} {each.dest} {takes(each)}" for each in ways]
     share = curriculum.counts_from_share_of_task
     if share:
-        lines += ["", f"Sessions whose task ran for less than {100 * share:g} % of its time move no mouse."]
+        end = ", unless their water was all drunk"
+        lines += ["", f"Sessions whose task ran for less than {100 * share:g} % of its time move no mouse{end}."]
     lines += ["▲ and ▼ happen by themselves after a session, the first whose criteria hold; ✎ is an operator's."]
     return "\n".join(lines)
 

@@ -68,6 +68,7 @@ CLIMBS: list[tuple[str, list[dict[str, Any]], list[str]]] = [
     ("nor counts in a window", [POOR, GOOD, GOOD | SHORT, POOR, GOOD], [T0, T1, T1, T1, T1, T2]),
     ("nor makes a ready mouse lapse", [*[GOOD] * 9, POOR | SHORT, GOOD], [T0, T1, T1, T2, T3, T3, T3, T4, EPILOGUE, READY, READY, READY]),
     ("half of the task is enough", [POOR, GOOD, GOOD | {"task_min": 30.0}], [T0, T1, T1, T2]),
+    ("all the water drunk is a whole session", [POOR, GOOD, GOOD | {"task_min": 12.0, "ended": "volume"}], [T0, T1, T1, T2]),
     ("less is not", [POOR, GOOD, GOOD | {"task_min": math.nextafter(30, 0)}], [T0, T1, T1, T1]),
 ]  # fmt: skip
 
@@ -250,15 +251,16 @@ ROWS = st.fixed_dictionaries(
         "n_contingent": st.sampled_from([0, 99, 100, 101]) | st.integers(0, 400),
         "n_hit": st.just(0),
         "task_min": st.sampled_from([0.0, 29.99, 30.0, 60.0, 60.0, 60.0]),
+        "ended": st.sampled_from(["time", "time", "volume", "stopped"]),
     }
 )
 
 
 def by_hand(history: Sequence[SessionFacts]) -> str:
     """The stage after a history, by the published rules written out again."""
-    last, counted = history[-1], [s for s in history if s.task_min >= 30]
+    last, counted = history[-1], [s for s in history if s.task_min >= 30 or s.ended == "volume"]
     three, stage = counted[-3:], last.stage
-    if last.task_min < 30:
+    if last not in counted:
         return stage
     good = [s.peak_d_prime is not None and s.peak_d_prime > 2 for s in three]
     learnt = len(three) == 3 and sum(good) >= 2 and good[-1]
