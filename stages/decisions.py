@@ -145,7 +145,8 @@ def climb(
 
 def counts(curriculum: Curriculum, session: SessionFacts) -> bool:
     """Return whether a session ran long enough to move a mouse; who has drunk all it may has done its task."""
-    return session.ended == EndReason.VOLUME or session.task_min >= curriculum.counts_from_share_of_task * session.planned_min
+    least_min = curriculum.counts_from_share_of_task * session.planned_min
+    return session.ended == EndReason.VOLUME or session.task_min >= least_min
 
 
 def _in_force(

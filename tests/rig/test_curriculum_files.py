@@ -206,7 +206,10 @@ def test_every_stage_and_what_leads_out_of_it_is_shown() -> None:
         in shown
     )
     assert "✎ OPHYS_4_images_H when an operator says so" in shown
-    assert "Sessions whose task ran for less than 50 % of its time move no mouse." in shown
+    assert (
+        "Sessions whose task ran for less than 50 % of its time move no mouse, unless their water was all drunk."
+        in shown
+    )
 
 
 def test_a_climb_is_explained_session_by_session_with_what_is_needed_next() -> None:
