@@ -105,7 +105,7 @@ def alignment_of(log: SessionLog) -> Alignment:
         stream, delay, from_pulses_s = _photodiode(lines, flips_s, falls_s)
         streams.append(stream)
     streams.append(_licks(log, lines, until_s=float(flips_s[-1])))
-    said = [entry.event for entry in log.entries if isinstance(entry.event, MicroscopeState | ImagingStep)]
+    said = said_of_recording(log)
     if said or len(lines.rises_s(Line.VSYNC_2P)):
         streams.append(_frames(lines, said, rig))
     if clock := [entry.event for entry in log.entries if isinstance(entry.event, MicroscopeClock)]:
@@ -248,6 +248,21 @@ def _frames(lines: CardLines, said: list[MicroscopeState | ImagingStep], rig: Ma
         no_pulse="check the wire of vsync_2p, and whether the microscope acquired: nothing can be aligned",
         is_odd=bool(odd),
     )
+
+
+def said_of_recording(log: SessionLog) -> list[MicroscopeState | ImagingStep]:
+    """Return what was said of this session's recordings.
+
+    A microscope's program runs on from session to session, and until it has been prepared it speaks of the one before:
+    of that one's frames and files.
+    """
+    said = [entry.event for entry in log.entries if isinstance(entry.event, MicroscopeState | ImagingStep)]
+    steps = [i for i, event in enumerate(said) if isinstance(event, ImagingStep)]
+    if not steps:
+        return said  # nobody commanded it step by step: all that it says is of now
+    prepared = (i for i in steps if said[i].phase is ImagingPhase.ARMING)
+    begun = next(prepared, len(said))
+    return [event for i, event in enumerate(said) if i >= begun or isinstance(event, ImagingStep)]
 
 
 def frames_expected(said: Sequence[MicroscopeState | ImagingStep]) -> int | None:

@@ -12,14 +12,22 @@ import numpy as np
 import pytest
 
 from hardware.arrays import AnyArray
-from hardware.events import CameraState, Finding, ImagingStep, MicroscopeClock, MicroscopeState, Verdict
+from hardware.events import (
+    CameraState,
+    Finding,
+    ImagingStep,
+    MicroscopeClock,
+    MicroscopePhase,
+    MicroscopeState,
+    Verdict,
+)
 from hardware.lines import Line
 from hardware.pulses import LARGEST_DELAY_S, match
 from hardware.simulated.photodiode import MONITOR_DELAY_S, MONITOR_JITTER_S
 from rig.log.reader import SessionLog, read_session
 from rig.log.schema import EDGE_DTYPE, Entry
 from rig.log.writer import EDGES, LogWriter
-from rig.records.alignment import Stream, alignment_of, frame_groups, frame_times_s
+from rig.records.alignment import Stream, alignment_of, frame_groups, frame_times_s, said_of_recording
 from rig.records.card_lines import CardLines
 from rig.records.monitor_delay import measured_delay
 from rig.records.products import summarise, write_products
@@ -225,6 +233,18 @@ def test_streams_of_devices_that_nobody_commanded_are_judged_by_their_lines(log:
         assert stream(by_hand, name).expected is None
         assert stream(by_hand, name).counted == stream(log, name).counted
         assert stream(by_hand, name).verdict is Verdict.PASS
+
+
+def test_what_a_microscope_says_of_the_session_before_is_not_of_this_one(log: SessionLog) -> None:
+    """Its program runs on from session to session; until it is prepared, it still has the last one's frames."""
+    first = next(i for i, entry in enumerate(log.entries) if isinstance(entry.event, MicroscopeState))
+    left = MicroscopeState(phase=MicroscopePhase.STOPPED, n_frames=5000, files=["of_the_mouse_before.tif"])
+    later = replace(log, entries=[*log.entries[:first], Entry(0, 0, left), *log.entries[first:]])
+    assert stream(later, "2-photon frames") == stream(log, "2-photon frames")
+    assert stream(later, "2-photon frames").verdict is Verdict.PASS
+    files = [file for said in said_of_recording(later) if isinstance(said, MicroscopeState) for file in said.files]
+    assert files
+    assert "of_the_mouse_before.tif" not in files
 
 
 def test_the_microscope_s_clock_is_told_with_drift_and_bound(log: SessionLog) -> None:
