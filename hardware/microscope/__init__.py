@@ -25,7 +25,8 @@ Microscope to rig
     beatback epoch, n, sent_at_s, received_at_s, answered_at_s                At once, to every beat.
     status   epoch, phase, session, n_frames, plane_groups, rate_hz, files, warnings, at_s
              Every half second, and before each reply that says done. ``phase``: idle, prepared, armed, acquiring,
-             stopped, failed. ``n_frames`` counts edges on the frame line; ``warnings`` are sentences for the operator.
+             stopped, failed. ``n_frames`` counts edges on the frame line, null where nobody does; ``warnings`` are sentences for the
+             operator.
 
 Times
     Seconds of either side's own steady clock, whose zero means nothing to the other. ``sent_at_s`` is the rig's;

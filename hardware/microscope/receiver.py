@@ -88,7 +88,8 @@ class About:
 class Progress:
     """What a microscope says of its recording. ``phase`` only if it knows better than its commands: a trigger came."""
 
-    n_frames: int = 0
+    n_frames: int | None = None
+    """None where nobody counts them here: 0 would contradict the rig's count."""
     plane_groups: int = 1
     rate_hz: float | None = None
     files: tuple[str, ...] = ()
@@ -407,7 +408,7 @@ class Receiver:
                 epoch=current.token,
                 phase=self.phase,
                 session=None if self.recording is None else self.recording.session,
-                n_frames=max(progress.n_frames, 0),
+                n_frames=None if progress.n_frames is None else max(progress.n_frames, 0),
                 plane_groups=min(max(progress.plane_groups, 1), MOST_GROUPS),
                 rate_hz=progress.rate_hz if progress.rate_hz is not None and 0 < progress.rate_hz <= MOST_HZ else None,
                 files=[cut(file) for file in progress.files[:64]],

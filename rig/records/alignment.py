@@ -266,7 +266,9 @@ def said_of_recording(log: SessionLog) -> list[MicroscopeState | ImagingStep]:
 
 
 def frames_expected(said: Sequence[MicroscopeState | ImagingStep]) -> int | None:
-    """Return how many frames the microscope says it took, over all of its recordings; None if it never said the last.
+    """Return how many frames the microscope says it took, over all of its recordings.
+
+    None if it never said the last, or counts none.
 
     A recording's last word is that it has stopped; frames that were taken after an earlier word were not counted in it.
     """
@@ -276,8 +278,8 @@ def frames_expected(said: Sequence[MicroscopeState | ImagingStep]) -> int | None
             if event.phase is ImagingPhase.STARTING:
                 total, of_this, is_last = total + of_this, 0, False
         elif event.phase in (MicroscopePhase.ACQUIRING, MicroscopePhase.STOPPED, MicroscopePhase.IDLE):
-            of_this = max(of_this, event.n_frames)
-            is_last = event.phase is not MicroscopePhase.ACQUIRING
+            of_this = max(of_this, event.n_frames or 0)
+            is_last = event.phase is not MicroscopePhase.ACQUIRING and event.n_frames is not None
     return total + of_this if is_last else None
 
 

@@ -66,8 +66,9 @@ def test_a_trigger_line_is_high_while_it_records() -> None:
         record(client)
         assert levels == [False, True]
         client.stop()
-        until(client, P.STOPPED)
+        stopped = until(client, P.STOPPED)
     assert levels == [False, True, False]
+    assert stopped.n_frames is None, "nobody has counted them here: that is no 0"
 
 
 def test_a_trigger_line_of_a_card_rises_and_falls() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from hardware.arrays import AnyArray
 from hardware.events import (
@@ -245,6 +246,20 @@ def test_what_a_microscope_says_of_the_session_before_is_not_of_this_one(log: Se
     files = [file for said in said_of_recording(later) if isinstance(said, MicroscopeState) for file in said.files]
     assert files
     assert "of_the_mouse_before.tif" not in files
+
+
+def test_a_microscope_that_counts_no_frames_contradicts_nobody(log: SessionLog) -> None:
+    """One that is only reached by a trigger line or by programs."""
+    uncounted = [
+        Entry(entry.flip, entry.refresh, structs.replace(entry.event, n_frames=None))
+        if isinstance(entry.event, MicroscopeState)
+        else entry
+        for entry in log.entries
+    ]
+    found = stream(replace(log, entries=uncounted), "2-photon frames")
+    assert found.expected is None
+    assert found.counted == stream(log, "2-photon frames").counted
+    assert found.verdict is Verdict.PASS
 
 
 def test_the_microscope_s_clock_is_told_with_drift_and_bound(log: SessionLog) -> None:
