@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hardware.microscope
 from hardware.events import MicroscopePhase
 from hardware.links.secured import BURST, MESSAGES_PER_S, Refusals
 from hardware.microscope.messages import (
@@ -191,6 +192,44 @@ def test_what_is_no_message_is_an_error_that_says_why(data: bytes, says: str) ->
     with pytest.raises(MessageError) as caught:
         for_microscope(data)
     assert says in str(caught.value)
+
+
+STATUS: dict[str, object] = {
+    "type": "status",
+    "v": 1,
+    "epoch": "e",
+    "phase": "acquiring",
+    "session": None,
+    "n_frames": None,
+    "plane_groups": 1,
+    "rate_hz": None,
+    "files": [],
+    "warnings": [],
+    "at_s": 0.0,
+}
+BOUNDS = [
+    ("epoch", "e" * 64, "e" * 65, "1 to 64 printable ASCII characters without a space"),
+    ("epoch", "e!", "e e", "1 to 64 printable ASCII characters without a space"),
+    ("session", "s" * 64, "", "1 to 64 printable ASCII characters without a space"),
+    ("files", ["f" * 400], ["f" * 401], "each of ``files`` and ``warnings``: 400 characters"),
+    ("files", ["f"] * 64, ["f"] * 65, "64 files and 64 warnings"),
+    ("warnings", ["w"] * 64, ["w"] * 65, "64 files and 64 warnings"),
+    ("plane_groups", 64, 65, "``plane_groups``: 1 to 64"),
+    ("rate_hz", 100_000, 100_001, "above 0, 100,000 at most"),
+    ("rate_hz", 0.001, 0, "above 0, 100,000 at most"),
+    ("n_frames", 2**53, 2**53 + 1, "whole, 0 to 2**53"),
+    ("n_frames", 0, 1.5, "whole, 0 to 2**53"),
+    ("at_s", -1e12, -1.1e12, "Times: 1e12 either way"),
+]
+
+
+@pytest.mark.parametrize(("field", "good", "bad", "says"), BOUNDS)
+def test_the_page_says_what_would_have_a_message_dropped(field: str, good: object, bad: object, says: str) -> None:
+    """Who writes the other end has nothing else to go by, and is told of what was dropped in the rig's log only."""
+    assert isinstance(for_rig(msgspec.json.encode({**STATUS, field: good})), Status)
+    with pytest.raises(MessageError):
+        for_rig(msgspec.json.encode({**STATUS, field: bad}))
+    assert says in " ".join((hardware.microscope.__doc__ or "").split())
 
 
 def test_a_field_that_a_later_version_adds_is_passed_over() -> None:
