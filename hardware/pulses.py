@@ -19,6 +19,8 @@ EARLY, LATE = 0.6, 1.5
 """In usual intervals: what comes sooner after a pulse is extra, what comes later has pulses missing before it."""
 MOST_OF = 0.999
 """A train is as even as this share of its intervals."""
+WRONG_RATE = 0.02
+"""Of a microscope's nominal rate; a crystal is a thousand times better, a wrong setting ten times worse."""
 FEWEST = 10
 """A train of fewer pulses has no rate."""
 LARGEST_DELAY_S = 0.07

@@ -28,7 +28,7 @@ from hardware.events import (
     Verdict,
 )
 from hardware.lines import Line
-from hardware.pulses import FEWEST_CHANGES, MOST_OF, Train, delays_of, train_of, train_of_recordings
+from hardware.pulses import FEWEST_CHANGES, MOST_OF, WRONG_RATE, Train, delays_of, train_of, train_of_recordings
 from rig.log.reader import SessionLog
 from rig.records.card_lines import CardLines
 from rig.records.monitor_delay import MonitorDelay, measured_delay
@@ -235,7 +235,7 @@ def _frames(lines: CardLines, said: list[MicroscopeState | ImagingStep], rig: Ma
     train, n_before = _frame_train(lines)
     n_groups = plane_groups(rig)
     expected = frames_expected(said)
-    odd = _odd(train)
+    odd = [*_unlike(train, [event for event in said if isinstance(event, MicroscopeState)], rig), *_odd(train)]
     if n_before:
         odd.append(f"{n_before} pulses before the trigger, which are no frames")
     groups = f"{n_groups} plane group{'s' if n_groups > 1 else ''}"
@@ -248,6 +248,18 @@ def _frames(lines: CardLines, said: list[MicroscopeState | ImagingStep], rig: Ma
         no_pulse="check the wire of vsync_2p, and whether the microscope acquired: nothing can be aligned",
         is_odd=bool(odd),
     )
+
+
+def _unlike(train: Train, said: Sequence[MicroscopeState], rig: Mapping[str, Any]) -> list[str]:
+    """Return in what a recording is not as the rig's file has it, whose plane groups the frames are given to."""
+    unlike = []
+    recorded = {state.plane_groups for state in said if state.phase is MicroscopePhase.ACQUIRING}
+    if others := sorted(recorded - {plane_groups(rig)}):
+        unlike.append(f"{' and '.join(map(str, others))} by the microscope's own word")
+    rate_hz = (rig.get("microscope") or {}).get("frame_rate_hz")
+    if rate_hz is not None and abs(train.rate_hz / (rate_hz * plane_groups(rig)) - 1) > WRONG_RATE:
+        unlike.append(f"not the {rate_hz * plane_groups(rig):g} Hz of the rig's file")
+    return unlike
 
 
 def said_of_recording(log: SessionLog) -> list[MicroscopeState | ImagingStep]:
@@ -294,7 +306,11 @@ def _clock(clock: list[MicroscopeClock]) -> Stream:
         drift, at_mean_s = np.polyfit(host_s - host_s.mean(), offset_s, 1).tolist()
         residual_s = offset_s - (at_mean_s + drift * (host_s - host_s.mean()))
         what += f", drifts {drift * 1e6:+.1f} ppm"
-    good = bound_s <= CLOCK_BOUND_S
+    unexplained_s = np.abs(residual_s) - [event.bound_s for event in clock]  # by what the network took
+    jumps = float(unexplained_s.max()) > CLOCK_BOUND_S
+    if jumps:
+        what += ", and jumped: it is no steady clock, or its computer was started anew"
+    good = bound_s <= CLOCK_BOUND_S and not jumps
     return Stream(
         name="microscope clock",
         verdict=Verdict.PASS if good else Verdict.WARN,

@@ -17,6 +17,7 @@ from hardware.arrays import AnyArray, IntArray
 from hardware.clock import TICKS_PER_S
 from hardware.lines import IDLE_STATE, Line
 from hardware.protocols import EdgeSink
+from hardware.pulses import WRONG_RATE
 from rig.session.monitors import FaultEvent, Monitor
 from rig.session.streams import Streams
 
@@ -33,8 +34,6 @@ JUDGED_RISES = 12
 RECENT_TICKS = 3 * TICKS_PER_S // 2
 """Pulses that are older say nothing of which line they come on now."""
 SAME_RATE = 0.005
-WRONG_RATE = 0.02
-"""Of a microscope's nominal rate; a crystal is a thousand times better, a wrong setting ten times worse."""
 NOISY_CHANGES = 5
 """More changes of the photodiode in a second than a patch makes, splash excepted."""
 NEVER = -1

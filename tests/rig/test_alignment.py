@@ -275,6 +275,36 @@ def test_the_microscope_s_clock_is_told_with_drift_and_bound(log: SessionLog) ->
     assert stream(replace(log, entries=[*log.entries, *far]), "microscope clock").verdict is Verdict.WARN
 
 
+def test_a_microscope_s_clock_that_jumped_is_warned_of_and_a_slow_exchange_is_no_jump(log: SessionLog) -> None:
+    def clock(jump_s: float, slowest_s: float) -> Stream:
+        exchanged = [
+            Entry(0, 0, MicroscopeClock(offset_s=0.03 + jump_s * (s > 60), bound_s=1e-4, host_s=float(s), n=8))
+            for s in range(10, 130, 10)
+        ]
+        slow = Entry(0, 0, MicroscopeClock(offset_s=0.03 + slowest_s, bound_s=slowest_s, host_s=65.0, n=8))
+        return stream(replace(log, entries=[*log.entries, *exchanged, slow]), "microscope clock")
+
+    assert clock(0.0, 0.004).verdict is Verdict.PASS
+    jumped = clock(-5.0, 1e-4)
+    assert jumped.verdict is Verdict.WARN
+    assert "jumped" in jumped.what
+
+
+def test_frames_at_another_rate_than_the_rig_s_file_has_or_of_other_planes_are_warned_of(log: SessionLog) -> None:
+    def expecting(frame_rate_hz: float, plane_groups: int) -> Stream:
+        microscope = {"frame_rate_hz": frame_rate_hz, "plane_groups": plane_groups}
+        rig = {**log.started.rig_parameters, "microscope": microscope}
+        return stream(replace(log, started=structs.replace(log.started, rig_parameters=rig)), "2-photon frames")
+
+    assert expecting(10.0, 3).verdict is Verdict.PASS
+    faster = expecting(31.0, 1)
+    assert faster.verdict is Verdict.WARN
+    assert "not the 31 Hz of the rig's file" in faster.what
+    otherwise = expecting(15.0, 2)
+    assert otherwise.verdict is Verdict.WARN
+    assert "2 plane groups, 3 by the microscope's own word" in otherwise.what
+
+
 def test_another_recorder_s_copy_of_the_session_s_alignment_pulses_is_found(log: SessionLog) -> None:
     ours_s = CardLines.of(log).rises_s(Line.ALIGN)
     found = match(ours_s, 77.0 + (1 + 40e-6) * ours_s[2:-1])
