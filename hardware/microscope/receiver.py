@@ -90,7 +90,8 @@ class Progress:
 
     n_frames: int | None = None
     """None where nobody counts them here: 0 would contradict the rig's count."""
-    plane_groups: int = 1
+    plane_groups: int | None = None
+    """None for as many as it was asked for."""
     rate_hz: float | None = None
     files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -402,6 +403,9 @@ class Receiver:
         if current is None or current.revoked:
             return
         warnings = [*self._warnings, *progress.warnings]
+        groups = progress.plane_groups
+        if groups is None:
+            groups = 1 if self.recording is None else self.recording.plane_groups
         self._send(
             current.sender,
             Status(
@@ -409,7 +413,7 @@ class Receiver:
                 phase=self.phase,
                 session=None if self.recording is None else self.recording.session,
                 n_frames=None if progress.n_frames is None else max(progress.n_frames, 0),
-                plane_groups=min(max(progress.plane_groups, 1), MOST_GROUPS),
+                plane_groups=min(max(groups, 1), MOST_GROUPS),
                 rate_hz=progress.rate_hz if progress.rate_hz is not None and 0 < progress.rate_hz <= MOST_HZ else None,
                 files=[cut(file) for file in progress.files[:64]],
                 warnings=[cut(warning) for warning in warnings[-MOST_WARNINGS:]],

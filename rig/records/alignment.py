@@ -235,9 +235,12 @@ def _frames(lines: CardLines, said: list[MicroscopeState | ImagingStep], rig: Ma
     train, n_before = _frame_train(lines)
     n_groups = plane_groups(rig)
     expected = frames_expected(said)
-    odd = [*_unlike(train, [event for event in said if isinstance(event, MicroscopeState)], rig), *_odd(train)]
+    states = [event for event in said if isinstance(event, MicroscopeState)]
+    odd = [*_unlike(train, states, rig), *_odd(train)]
     if n_before:
         odd.append(f"{n_before} pulses before the trigger, which are no frames")
+    warnings = dict.fromkeys(warning for state in states for warning in state.warnings)
+    odd += [f"the microscope warns: {warning}" for warning in warnings]
     groups = f"{n_groups} plane group{'s' if n_groups > 1 else ''}"
     return _train_stream(
         TWO_PHOTON,

@@ -629,6 +629,18 @@ def test_a_command_is_remembered_for_as_long_as_it_could_be_carried_out(desk: De
     assert desk.done.count("start") == 1, "a start that was answered is never carried out again"
 
 
+def test_planes_that_an_instrument_says_nothing_of_are_those_it_was_asked_for(desk: Desk) -> None:
+    armed(desk)
+    desk.receiver.outbox.clear()
+    desk.receiver.progressed(Progress(), now_s=desk.now_s)
+    desk.receiver.tell(desk.now_s)
+    ((_, data),) = desk.receiver.outbox
+    status = for_rig(data)
+    assert isinstance(status, Status)
+    assert status.plane_groups == 4, "as it was prepared"
+    assert status.n_frames is None
+
+
 @pytest.mark.parametrize("rate_hz", [0.0, -1.0, float("nan"), float("inf")])
 def test_figures_that_can_not_be_do_not_keep_the_rest_of_a_status_from_the_rig(desk: Desk, rate_hz: float) -> None:
     armed(desk)

@@ -290,6 +290,18 @@ def test_a_microscope_s_clock_that_jumped_is_warned_of_and_a_slow_exchange_is_no
     assert "jumped" in jumped.what
 
 
+def test_what_the_microscope_warns_of_is_read_by_whoever_reads_the_summary(log: SessionLog) -> None:
+    warned = [
+        Entry(entry.flip, entry.refresh, structs.replace(entry.event, warnings=["its disk is nearly full"]))
+        if isinstance(entry.event, MicroscopeState)
+        else entry
+        for entry in log.entries
+    ]
+    found = stream(replace(log, entries=warned), "2-photon frames")
+    assert found.verdict is Verdict.WARN
+    assert "3 plane groups, the microscope warns: its disk is nearly full" in found.what
+
+
 def test_frames_at_another_rate_than_the_rig_s_file_has_or_of_other_planes_are_warned_of(log: SessionLog) -> None:
     def expecting(frame_rate_hz: float, plane_groups: int) -> Stream:
         microscope = {"frame_rate_hz": frame_rate_hz, "plane_groups": plane_groups}
