@@ -376,11 +376,26 @@ def test_a_microscope_that_says_it_has_stopped_and_gives_frames_is_not_believed(
     assert "gives frames" in finding.figure
 
 
-def test_a_failure_to_stop_is_answered_by_an_abort_at_once() -> None:
+def test_a_failure_to_stop_is_answered_by_another_stop_and_then_by_an_abort_at_once() -> None:
     run = begun(Scripted(answers={"stop": S.FAILED}))
     run.until(2.0)
     assert run.end() < 1.0
-    assert run.commands[-2:] == ["stop", "abort"]
+    assert run.commands[-3:] == ["stop", "stop", "abort"]
+
+
+def test_what_was_recorded_is_not_thrown_away_because_one_stop_was_not_answered() -> None:
+    """The link says so when its own limit has passed; a moment later the microscope can be spoken to again."""
+    scripted = Scripted(answers={"stop": S.FAILED}, after_s={"stop": 1.0})
+    run = begun(scripted)
+    run.until(2.0)
+    run.take(run.sequence.end(now_s=2.0))
+    run.until(2.5)
+    scripted.answers = {}
+    run.until(6.0)
+    assert run.sequence.finished
+    assert run.commands[-3:] == ["start", "stop", "stop"]
+    assert not scripted.acquires
+    assert run.findings == []
 
 
 delays = st.sampled_from([0.0, 0.3, 0.9, 1.5, NEVER_S])
