@@ -85,6 +85,22 @@ def test_a_trigger_line_of_a_card_rises_and_falls() -> None:
         assert twin.bench.n_tasks() == 0
 
 
+def test_a_trigger_line_falls_however_the_program_ends() -> None:
+    """A card holds its last level when nobody drives it any more: a high one would have the microscope go on."""
+
+    def interrupted(twin: Twin) -> None:
+        with trigger_output(device="Dev1", line="port1/line6", address=twin.address) as drive:
+            drive(True)
+            assert twin.bench.level("port1/line6")
+            raise KeyboardInterrupt
+
+    with Twin() as twin:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(twin)
+        assert not twin.bench.level("port1/line6")
+        assert twin.bench.n_tasks() == 0
+
+
 def writing(file: Path, words: str) -> list[str]:
     return [sys.executable, "-c", "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + '\\n')", str(file), words]
 
