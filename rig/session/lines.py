@@ -7,7 +7,7 @@ little and judges nothing. What it has seen is one frozen value, which the loop 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -156,6 +156,12 @@ class LineMonitors:
         events += self._judge_rate(seen[Line.VSYNC_2P], expected, read_ticks, time_s)
         events += self._judge_cameras(seen, expected, read_ticks, time_s)
         return events
+
+    def forget(self, devices: Sequence[str]) -> None:
+        """Say anew what is still wrong with the lines of devices that have said that they work again."""
+        for monitor in (self._rate, self._cameras):
+            if monitor.device in devices:
+                monitor.forget()
 
     def _expected_since(self, what: str, is_expected: bool, read_ticks: int) -> int | None:
         """Return the count from which on something has been expected without a break."""
