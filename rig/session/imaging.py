@@ -157,6 +157,10 @@ class ImagingSequence:
         """Prepare the microscope; once."""
         out = Happened()
         self._n_frames, self._grew_s = frames.n, now_s
+        self._hear(out, now_s)  # of what it did before: a link that was lost for a while and is back loses no session
+        if self.phase is ImagingPhase.LOST:
+            return out
+        self._said = MicroscopePhase.IDLE
         self._to(ImagingPhase.PREPARING, now_s, out)
         self._command(self._prepare, out, now_s)
         return self._go_on(out, now_s, frames)

@@ -249,6 +249,26 @@ def test_it_is_lost_once_when_its_limit_has_passed_and_stopped_all_the_same(
     assert run.commands[-1] in ("stop", "abort")
 
 
+@pytest.mark.parametrize("phase", list(S))
+def test_what_it_said_before_the_session_began_is_logged_and_loses_nothing(phase: MicroscopePhase) -> None:
+    """Its link was lost while the pictures were made ready, for example, and was back in time."""
+    run = begun(Scripted(says=[(0.0, phase)], after_s={"prepare": 0.3, "arm": 0.2}))
+    assert run.phases == [P.PREPARING]
+    run.until(3.0)
+    assert run.commands == ["prepare", "arm", "start"]
+    assert run.faults == []
+    assert run.phases[-1] is P.RUNNING
+
+
+def test_a_link_that_has_ended_before_the_session_began_loses_the_microscope_at_once() -> None:
+    run = begun(Scripted(raises=frozenset({"poll"})))
+    assert run.phases == [P.LOST]
+    assert [what for _, what in run.faults] == ["poll is refused"]
+    run.until(1.0)
+    run.end()
+    assert run.phases[-1] is P.FINISHED
+
+
 def test_frames_that_come_again_clear_the_alarm() -> None:
     run = begun(Scripted(dead_from_s=3.0, dead_until_s=5.0))
     run.until(7.0)
