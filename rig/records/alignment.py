@@ -46,6 +46,8 @@ CLOCK_BOUND_S = 1e-3
 """Timed exchanges on one computer are ten times better, over a laboratory's network about so good."""
 TRIGGER_SLACK_S = 1e-3
 """A first frame may come with its trigger."""
+UNWRITTEN_S = 0.5
+"""Longer than anything waits to be written."""
 FEW_ALIGN_S = 30.0
 """In so long there are at least two alignment pulses."""
 
@@ -99,6 +101,11 @@ def alignment_of(log: SessionLog) -> Alignment:
     flips_s = log.flips["time_s"].astype(np.float64)
     rig = log.started.rig_parameters
     falls_s = lines.falls_s(Line.VSYNC_STIM)
+    if log.ended is None:
+        until_s = _whole_until_s(log, flips_s, lines)
+        flips_s, falls_s = flips_s[flips_s < until_s], falls_s[falls_s < until_s]
+        if not len(flips_s):
+            return Alignment()
     streams = [_flips(flips_s, falls_s)]
     delay, from_pulses_s = None, None
     if has_photodiode(rig):
@@ -113,6 +120,18 @@ def alignment_of(log: SessionLog) -> Alignment:
     streams += _exposures(lines, [entry.event for entry in log.entries if isinstance(entry.event, CameraState)])
     streams.append(_pulses(lines, until_s=float(flips_s[-1])))
     return Alignment(streams=streams, delay=delay, delay_from_pulses_s=from_pulses_s)
+
+
+def _whole_until_s(log: SessionLog, flips_s: FloatArray, lines: CardLines) -> float:
+    """Return until when all files of a session that still runs, or broke off, are whole: in between two flips.
+
+    Each of them is written by itself and read at another time, so that their ends are apart.
+    """
+    last_entry = min(log.entries[-1].flip, len(flips_s) - 1)
+    last_edge_s = float(lines.seconds(lines.edges["ticks"][-1:].astype(np.int64))[0])
+    until_s = min(float(flips_s[last_entry]), last_edge_s) - UNWRITTEN_S
+    after = int(np.searchsorted(flips_s, until_s))
+    return float(flips_s[after - 1 : after + 1].mean()) if 0 < after < len(flips_s) else until_s
 
 
 def has_photodiode(rig_parameters: Mapping[str, Any]) -> bool:
@@ -213,7 +232,7 @@ def _licks(log: SessionLog, lines: CardLines, *, until_s: float) -> Stream:
     """Judge licks: each that the task saw is a rise of the line, at its time."""
     seen_s = np.array([e.event.time_s for e in log.entries if isinstance(e.event, Lick)])
     rises_s = lines.rises_s(Line.LICK_SENSOR)
-    rises_s = rises_s[rises_s <= until_s]
+    rises_s, seen_s = rises_s[rises_s <= until_s], seen_s[seen_s <= until_s]
     apart_s = np.empty(0)
     if len(seen_s) and len(rises_s):
         at = np.searchsorted(rises_s, seen_s)

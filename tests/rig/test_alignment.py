@@ -225,6 +225,33 @@ def test_a_session_that_broke_off_is_judged_as_far_as_it_goes(log: SessionLog) -
     assert stream(torn, "2-photon frames").verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize("n_behind", [1, 2, 10])
+@pytest.mark.parametrize("behind", ["edges", "flips", "events"])
+def test_a_session_that_runs_is_not_warned_of_what_is_not_written_yet(
+    log: SessionLog, tmp_path: Path, behind: str, n_behind: int
+) -> None:
+    """``rig summary`` is asked on a running session too, whose files end a little apart."""
+    shutil.copytree(log.folder, tmp_path / "running")
+    edges, flips, entries = log.edges(), log.flips, log.entries[: len(log.entries) * 3 // 4]
+    last_s = log.flips["time_s"][entries[-1].flip]
+    lines = CardLines.of(log)
+    edges = edges[lines.seconds(edges["ticks"].astype(np.int64)) < last_s]
+    flips = flips[flips["time_s"] < last_s]
+    match behind:
+        case "edges":
+            edges = edges[: -4 * n_behind]
+        case "flips":
+            flips = flips[:-n_behind]
+        case _:
+            entries = entries[:-n_behind]
+    (tmp_path / "running" / EDGES).write_bytes(edges.tobytes())
+    running = replace(read_session(tmp_path / "running"), entries=entries, flips=flips)
+    assert running.ended is None
+    for found in alignment_of(running).streams:
+        assert found.verdict is Verdict.PASS, found.finding()
+    assert stream(running, "stimulus frames").counted > 1000
+
+
 def test_streams_of_devices_that_nobody_commanded_are_judged_by_their_lines(log: SessionLog) -> None:
     silent = [
         entry for entry in log.entries if not isinstance(entry.event, CameraState | MicroscopeState | ImagingStep)
