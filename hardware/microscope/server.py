@@ -48,7 +48,10 @@ class Instrument(Protocol):
         """Wait for the trigger line."""
 
     def start(self) -> None:
-        """Acquire now; not called while it acquires."""
+        """Acquire now; not called once ``progress`` has said that it does.
+
+        Its trigger comes at about the same moment, and may have come already: then it goes on and begins no other.
+        """
 
     def stop(self) -> None:
         """End the recording and close its files; return when that is done."""
