@@ -152,8 +152,8 @@ def test_a_microscope_is_served_from_the_command_line_and_commanded_with_key_fil
     assert any(each.endswith(": laser on") for each in lines), "what its programs say"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["ended", "its terminal closed"])
-def test_a_microscope_is_stopped_before_its_program_ends(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"], ids=["ended", "its terminal closed"])
+def test_a_microscope_is_stopped_before_its_program_ends(tmp_path: Path, name: str) -> None:
     said = tmp_path / "said"
     writing = f"{sys.executable} -c \"open('{said}', 'a').write('WORD ')\""
     program = [sys.executable, "-m", "rig", "microscope", "serve", "--adapter", "command", "--port", "0"]
@@ -176,7 +176,7 @@ def test_a_microscope_is_stopped_before_its_program_ends(tmp_path: Path, number:
         limit_s = clock.now_s() + SOON_S
         while not (said.exists() and "start" in said.read_text()) and clock.now_s() < limit_s:
             clock.sleep_until(clock.now_s() + 0.01)
-        serving.send_signal(number)
+        serving.send_signal(getattr(signal, name))
         serving.stdout.read()
         assert serving.wait(SOON_S) == 0
         client.close()
