@@ -59,8 +59,8 @@ class MicroscopeState(Event, frozen=True):
     """The microscope says what it is doing."""
 
     phase: MicroscopePhase
-    n_frames: int
-    """As it counts them itself: edges on its frame line, one a plane group."""
+    n_frames: int | None
+    """As it counts them itself: edges on its frame line, one a plane group; None where it counts none."""
     what: str = ""
     plane_groups: int = 1
     rate_hz: float | None = None

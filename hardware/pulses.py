@@ -6,6 +6,7 @@ clock they come on; nothing here knows a session.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,12 @@ SHORT = 0.5
 """A pulse of less than half the usual width is none; solenoids leave such (RIG_LESSONS, SDK #1545)."""
 EARLY, LATE = 0.6, 1.5
 """In usual intervals: what comes sooner after a pulse is extra, what comes later has pulses missing before it."""
+NEARLY = 0.1
+"""Of an interval: what is as near to a pulse's place is that pulse."""
 MOST_OF = 0.999
 """A train is as even as this share of its intervals."""
+WRONG_RATE = 0.02
+"""Of a microscope's nominal rate; a crystal is a thousand times better, a wrong setting ten times worse."""
 FEWEST = 10
 """A train of fewer pulses has no rate."""
 LARGEST_DELAY_S = 0.07
@@ -93,7 +98,7 @@ def train_of(rises_s: FloatArray, falls_s: FloatArray) -> Train:
         rate_hz=1.0 / period_s,
         uneven_s=uneven_s,
         n_missing=int((np.rint(relative[late]) - 1).sum()),
-        n_extra=_n_extra(relative[early]),
+        n_extra=_n_extra(relative, early),
         n_short=n_short,
         times_s=rises_s,
     )
@@ -124,9 +129,19 @@ def train_of_recordings(rises_s: FloatArray, falls_s: FloatArray, begun_s: Float
     )
 
 
-def _n_extra(early: FloatArray) -> int:
-    """Return how many pulses are too many: one that comes between two others makes two short intervals of one."""
-    return round(len(early) - float(early.sum()))
+def _n_extra(relative: FloatArray, early: AnyArray) -> int:
+    """Return how many pulses are too many, stretch by stretch of intervals that are too short.
+
+    One that comes between two others makes two short intervals of one, and the longer of them may be no longer short.
+    Before the first pulse that counts, and after the last one, there is no such interval.
+    """
+    turns = np.diff(np.concatenate([[False], early, [False]]).astype(np.int8))
+    n_extra = 0
+    for begin, end in zip(np.flatnonzero(turns == 1).tolist(), np.flatnonzero(turns == -1).tolist(), strict=True):
+        n, span = end - begin, float(relative[begin:end].sum())
+        at_an_end = begin == 0 or end == len(relative)
+        n_extra += n - math.floor(span + NEARLY) if at_an_end else round(n - span)
+    return n_extra
 
 
 def delays_of(

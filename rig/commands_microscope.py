@@ -28,6 +28,9 @@ from rig.config.rig import PLAIN_TEXT
 
 PORT = 5640
 """Where a microscope listens, unless it is told otherwise."""
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""What ends a program that serves a microscope: Ctrl-C, and a closed terminal too, must stop its recording first. The
+third is unknown to Windows, where a window that is closed sends the fourth."""
 Folder = Annotated[Path | None, typer.Option("--keys", help="Folder of key files; this user's without it.")]
 
 
@@ -218,7 +221,8 @@ def _until_interrupted() -> None:
     def end(_number: int, _frame: FrameType | None) -> None:
         ended.set()
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
         while not ended.wait(0.5):
             pass

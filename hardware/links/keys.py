@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import re
 import stat
+import struct
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 import zmq
+from zmq.utils import z85
 
 SECRET, PUBLIC = ".secret.json", ".public.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -97,7 +99,7 @@ def read_secret(folder: Path, name: str) -> SecretKey:
             f"{path}: others can read it (mode {mode:04o}), so it is no secret; chmod 600 it, or make a new one"
         )
     key = _decoded(path, data, SecretKey)
-    if len(key.secret) != Z85_LENGTH or zmq.curve_public(key.secret.encode()).decode() != key.public:
+    if not _is_key(key.secret) or zmq.curve_public(key.secret.encode()).decode() != key.public:
         raise KeyFileError(f"{path}: its two halves don't belong together; make a new one with: rig keys make")
     return key
 
@@ -117,8 +119,8 @@ def read_public(folder: Path, name: str) -> PublicKey:
         f"or, for a key of this computer's own: rig keys make {name}"
     )
     key = _decoded(path, _bytes_of(path, how=how), PublicKey)
-    if len(key.public) != Z85_LENGTH:
-        raise KeyFileError(f"{path}: holds no key of 40 characters; copy the file again")
+    if not _is_key(key.public):
+        raise KeyFileError(f"{path}: holds no key of 40 characters in Z85; copy the file again")
     return key
 
 
@@ -131,6 +133,14 @@ def listed_keys(folder: Path) -> list[tuple[PublicKey, bool]]:
 def _taken(path: Path) -> KeyFileError:
     what = "there is such a key already; take another name, or delete both of its files where nobody needs it"
     return KeyFileError(f"{path}: {what}")
+
+
+def _is_key(text: str) -> bool:
+    """Return whether a text is a key: 40 characters of Z85, which stand for 32 bytes."""
+    try:
+        return len(text) == Z85_LENGTH and bool(z85.decode(text.encode("ascii")))
+    except (KeyError, ValueError, struct.error):  # other characters, or five that stand for more than four bytes
+        return False
 
 
 def _check_name(name: str) -> None:

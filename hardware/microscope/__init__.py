@@ -25,7 +25,15 @@ Microscope to rig
     beatback epoch, n, sent_at_s, received_at_s, answered_at_s                At once, to every beat.
     status   epoch, phase, session, n_frames, plane_groups, rate_hz, files, warnings, at_s
              Every half second, and before each reply that says done. ``phase``: idle, prepared, armed, acquiring,
-             stopped, failed. ``n_frames`` counts edges on the frame line; ``warnings`` are sentences for the operator.
+             stopped, failed. ``session``: the one that was prepared last, null before. ``n_frames`` counts edges on the
+             frame line, null where nobody does; ``rate_hz`` is that of each plane, null where it is not known;
+             ``warnings`` are sentences for the operator.
+
+Bounds
+    ``id``, ``epoch``, ``run``, ``session``: 1 to 64 printable ASCII characters without a space. Other texts, and each
+    of ``files`` and ``warnings``: 400 characters; 64 files and 64 warnings. ``plane_groups``: 1 to 64. ``rate_hz`` and
+    ``frame_rate_hz``: above 0, 100,000 at most. ``n`` and ``n_frames``: whole, 0 to 2**53. Times: 1e12 either way.
+    ``heartbeat_s``: 0.01 to 60.
 
 Times
     Seconds of either side's own steady clock, whose zero means nothing to the other. ``sent_at_s`` is the rig's;

@@ -35,7 +35,6 @@ class TriggerLine:
     def __init__(self, drive: Callable[[bool], None], *, name: str = "trigger line") -> None:
         self._drive = drive
         self._name = name
-        self._recording: Recording | None = None
 
     def about(self) -> About:
         """See ``Instrument.about``."""
@@ -44,7 +43,6 @@ class TriggerLine:
     def prepare(self, recording: Recording) -> None:
         """See ``Instrument.prepare``: the line goes low, so that it can rise."""
         self._drive(False)
-        self._recording = recording
 
     def arm(self) -> None:
         """See ``Instrument.arm``: it waits by itself."""
@@ -63,8 +61,7 @@ class TriggerLine:
 
     def progress(self) -> Progress:
         """See ``Instrument.progress``: frames are counted by the rig alone."""
-        groups = 1 if self._recording is None else self._recording.plane_groups
-        return Progress(plane_groups=groups)
+        return Progress()
 
 
 class CommandLine:
@@ -124,8 +121,7 @@ class CommandLine:
 
     def progress(self) -> Progress:
         """See ``Instrument.progress``: frames are counted by the rig alone."""
-        groups = 1 if self._recording is None else self._recording.plane_groups
-        return Progress(plane_groups=groups)
+        return Progress()
 
     def _run(self, verb: Verb) -> None:
         program = self._programs.get(verb)

@@ -142,7 +142,7 @@ class MicroscopeClient:
         """Return frames, how long commands took, and what was not taken."""
         commander = self._commander
         figures = {
-            "n_frames": float(0 if commander.status is None else commander.status.n_frames),
+            "n_frames": float(0 if commander.status is None else commander.status.n_frames or 0),
             "connected": float(commander.connected),
             "not_taken": float(self.refusals.total),
             "events_waiting": float(len(self._events)),

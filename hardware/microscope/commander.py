@@ -400,7 +400,7 @@ class Commander:
         self.events.append(
             MicroscopeState(
                 phase=phase or self._phase,
-                n_frames=0 if status is None else status.n_frames,
+                n_frames=None if status is None else status.n_frames,
                 what=what,
                 plane_groups=self._settings.plane_groups if status is None else status.plane_groups,
                 rate_hz=None if status is None else status.rate_hz,

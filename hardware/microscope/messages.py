@@ -159,7 +159,7 @@ class Status(Message, frozen=True, kw_only=True):
     epoch: Token
     phase: MicroscopePhase
     session: Token | None
-    n_frames: Count
+    n_frames: Count | None
     plane_groups: Groups
     rate_hz: Rate | None
     files: Files

@@ -88,8 +88,10 @@ class About:
 class Progress:
     """What a microscope says of its recording. ``phase`` only if it knows better than its commands: a trigger came."""
 
-    n_frames: int = 0
-    plane_groups: int = 1
+    n_frames: int | None = None
+    """None where nobody counts them here: 0 would contradict the rig's count."""
+    plane_groups: int | None = None
+    """None for as many as it was asked for."""
     rate_hz: float | None = None
     files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -401,14 +403,17 @@ class Receiver:
         if current is None or current.revoked:
             return
         warnings = [*self._warnings, *progress.warnings]
+        groups = progress.plane_groups
+        if groups is None:
+            groups = 1 if self.recording is None else self.recording.plane_groups
         self._send(
             current.sender,
             Status(
                 epoch=current.token,
                 phase=self.phase,
                 session=None if self.recording is None else self.recording.session,
-                n_frames=max(progress.n_frames, 0),
-                plane_groups=min(max(progress.plane_groups, 1), MOST_GROUPS),
+                n_frames=None if progress.n_frames is None else max(progress.n_frames, 0),
+                plane_groups=min(max(groups, 1), MOST_GROUPS),
                 rate_hz=progress.rate_hz if progress.rate_hz is not None and 0 < progress.rate_hz <= MOST_HZ else None,
                 files=[cut(file) for file in progress.files[:64]],
                 warnings=[cut(warning) for warning in warnings[-MOST_WARNINGS:]],

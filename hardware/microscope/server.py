@@ -17,13 +17,15 @@ import zmq
 
 from hardware.links.secured import Gate, Keys, Pace, Refusals, Waker, bound_server, drained, wait_for
 from hardware.microscope.messages import Recording, Verb
-from hardware.microscope.receiver import About, Job, Progress, Receiver
+from hardware.microscope.receiver import AGAIN_S, About, Job, Progress, Receiver
 
 LOOK_EVERY_S = 0.1
 """How often the instrument is asked for its progress."""
 CLOSE_S = 5.0
 STOPS_WITHIN_S = 60.0
 """A program that ends waits so long for its microscope to stop: who leaves sooner leaves it acquiring."""
+STOP_TRIES = 3
+"""A stop that failed is tried again: nobody comes after a program that ends."""
 LONGEST_POLL_S = 0.5
 DONE = "done"
 RENEW_S = 0.005
@@ -46,7 +48,10 @@ class Instrument(Protocol):
         """Wait for the trigger line."""
 
     def start(self) -> None:
-        """Acquire now; not called while it acquires."""
+        """Acquire now; not called once ``progress`` has said that it does.
+
+        Its trigger comes at about the same moment, and may have come already: then it goes on and begins no other.
+        """
 
     def stop(self) -> None:
         """End the recording and close its files; return when that is done."""
@@ -145,10 +150,17 @@ class MicroscopeServer:
         with self._lock:
             if self._closing:
                 return
-            if self._receiver.holds:
-                self._receiver.jobs.append(Job(verb=Verb.STOP, why="the microscope's program ends"))
-                self._lock.notify_all()
-            self._lock.wait_for(lambda: self._idle and not self._receiver.jobs, STOPS_WITHIN_S)
+            ends = Job(verb=Verb.STOP, why="the microscope's program ends")
+            for tried in range(STOP_TRIES):
+                if tried:
+                    self._lock.wait_for(lambda: not self._receiver.holds, AGAIN_S)
+                if self._receiver.holds:
+                    self._receiver.jobs.append(ends)
+                    self._lock.notify_all()
+                if not self._lock.wait_for(lambda: self._idle and not self._receiver.jobs, STOPS_WITHIN_S):
+                    break
+                if not self._receiver.holds:
+                    break
             self._closing = True
             self._lock.notify_all()
         self._waker.wake()

@@ -12,7 +12,7 @@ NAME = "trigger line"
 
 @contextmanager
 def trigger_output(*, device: str, line: str, address: str | None = None) -> Iterator[Callable[[bool], None]]:
-    """Yield what sets the line's level; it is low before and after.
+    """Yield what sets the line's level; it is low before and after, whatever happened in between.
 
     Parameters
     ----------
@@ -40,7 +40,9 @@ def trigger_output(*, device: str, line: str, address: str | None = None) -> Ite
                 writer.write_one_sample_one_line(level)
 
         drive(False)
-        yield drive
-        drive(False)
+        try:
+            yield drive
+        finally:
+            drive(False)
     finally:
         connection.close()

@@ -28,7 +28,7 @@ from hardware.events import (
     Verdict,
 )
 from hardware.lines import Line
-from hardware.pulses import FEWEST_CHANGES, MOST_OF, Train, delays_of, train_of, train_of_recordings
+from hardware.pulses import FEWEST_CHANGES, MOST_OF, WRONG_RATE, Train, delays_of, train_of, train_of_recordings
 from rig.log.reader import SessionLog
 from rig.records.card_lines import CardLines
 from rig.records.monitor_delay import MonitorDelay, measured_delay
@@ -46,6 +46,8 @@ CLOCK_BOUND_S = 1e-3
 """Timed exchanges on one computer are ten times better, over a laboratory's network about so good."""
 TRIGGER_SLACK_S = 1e-3
 """A first frame may come with its trigger."""
+UNWRITTEN_S = 0.5
+"""Longer than anything waits to be written."""
 FEW_ALIGN_S = 30.0
 """In so long there are at least two alignment pulses."""
 
@@ -99,13 +101,18 @@ def alignment_of(log: SessionLog) -> Alignment:
     flips_s = log.flips["time_s"].astype(np.float64)
     rig = log.started.rig_parameters
     falls_s = lines.falls_s(Line.VSYNC_STIM)
+    if log.ended is None:
+        until_s = _whole_until_s(log, flips_s, lines)
+        flips_s, falls_s = flips_s[flips_s < until_s], falls_s[falls_s < until_s]
+        if not len(flips_s):
+            return Alignment()
     streams = [_flips(flips_s, falls_s)]
     delay, from_pulses_s = None, None
     if has_photodiode(rig):
         stream, delay, from_pulses_s = _photodiode(lines, flips_s, falls_s)
         streams.append(stream)
     streams.append(_licks(log, lines, until_s=float(flips_s[-1])))
-    said = [entry.event for entry in log.entries if isinstance(entry.event, MicroscopeState | ImagingStep)]
+    said = said_of_recording(log)
     if said or len(lines.rises_s(Line.VSYNC_2P)):
         streams.append(_frames(lines, said, rig))
     if clock := [entry.event for entry in log.entries if isinstance(entry.event, MicroscopeClock)]:
@@ -113,6 +120,18 @@ def alignment_of(log: SessionLog) -> Alignment:
     streams += _exposures(lines, [entry.event for entry in log.entries if isinstance(entry.event, CameraState)])
     streams.append(_pulses(lines, until_s=float(flips_s[-1])))
     return Alignment(streams=streams, delay=delay, delay_from_pulses_s=from_pulses_s)
+
+
+def _whole_until_s(log: SessionLog, flips_s: FloatArray, lines: CardLines) -> float:
+    """Return until when all files of a session that still runs, or broke off, are whole: in between two flips.
+
+    Each of them is written by itself and read at another time, so that their ends are apart.
+    """
+    last_entry = min(log.entries[-1].flip, len(flips_s) - 1)
+    last_edge_s = float(lines.seconds(lines.edges["ticks"][-1:].astype(np.int64))[0])
+    until_s = min(float(flips_s[last_entry]), last_edge_s) - UNWRITTEN_S
+    after = int(np.searchsorted(flips_s, until_s))
+    return float(flips_s[after - 1 : after + 1].mean()) if 0 < after < len(flips_s) else until_s
 
 
 def has_photodiode(rig_parameters: Mapping[str, Any]) -> bool:
@@ -213,7 +232,7 @@ def _licks(log: SessionLog, lines: CardLines, *, until_s: float) -> Stream:
     """Judge licks: each that the task saw is a rise of the line, at its time."""
     seen_s = np.array([e.event.time_s for e in log.entries if isinstance(e.event, Lick)])
     rises_s = lines.rises_s(Line.LICK_SENSOR)
-    rises_s = rises_s[rises_s <= until_s]
+    rises_s, seen_s = rises_s[rises_s <= until_s], seen_s[seen_s <= until_s]
     apart_s = np.empty(0)
     if len(seen_s) and len(rises_s):
         at = np.searchsorted(rises_s, seen_s)
@@ -235,9 +254,12 @@ def _frames(lines: CardLines, said: list[MicroscopeState | ImagingStep], rig: Ma
     train, n_before = _frame_train(lines)
     n_groups = plane_groups(rig)
     expected = frames_expected(said)
-    odd = _odd(train)
+    states = [event for event in said if isinstance(event, MicroscopeState)]
+    odd = [*_unlike(train, states, rig), *_odd(train)]
     if n_before:
         odd.append(f"{n_before} pulses before the trigger, which are no frames")
+    warnings = dict.fromkeys(warning for state in states for warning in state.warnings)
+    odd += [f"the microscope warns: {warning}" for warning in warnings]
     groups = f"{n_groups} plane group{'s' if n_groups > 1 else ''}"
     return _train_stream(
         TWO_PHOTON,
@@ -250,8 +272,37 @@ def _frames(lines: CardLines, said: list[MicroscopeState | ImagingStep], rig: Ma
     )
 
 
+def _unlike(train: Train, said: Sequence[MicroscopeState], rig: Mapping[str, Any]) -> list[str]:
+    """Return in what a recording is not as the rig's file has it, whose plane groups the frames are given to."""
+    unlike = []
+    recorded = {state.plane_groups for state in said if state.phase is MicroscopePhase.ACQUIRING}
+    if others := sorted(recorded - {plane_groups(rig)}):
+        unlike.append(f"{' and '.join(map(str, others))} by the microscope's own word")
+    rate_hz = (rig.get("microscope") or {}).get("frame_rate_hz")
+    if rate_hz is not None and abs(train.rate_hz / (rate_hz * plane_groups(rig)) - 1) > WRONG_RATE:
+        unlike.append(f"not the {rate_hz * plane_groups(rig):g} Hz of the rig's file")
+    return unlike
+
+
+def said_of_recording(log: SessionLog) -> list[MicroscopeState | ImagingStep]:
+    """Return what was said of this session's recordings.
+
+    A microscope's program runs on from session to session, and until it has been prepared it speaks of the one before:
+    of that one's frames and files.
+    """
+    said = [entry.event for entry in log.entries if isinstance(entry.event, MicroscopeState | ImagingStep)]
+    steps = [i for i, event in enumerate(said) if isinstance(event, ImagingStep)]
+    if not steps:
+        return said  # nobody commanded it step by step: all that it says is of now
+    prepared = (i for i in steps if said[i].phase is ImagingPhase.ARMING)
+    begun = next(prepared, len(said))
+    return [event for i, event in enumerate(said) if i >= begun or isinstance(event, ImagingStep)]
+
+
 def frames_expected(said: Sequence[MicroscopeState | ImagingStep]) -> int | None:
-    """Return how many frames the microscope says it took, over all of its recordings; None if it never said the last.
+    """Return how many frames the microscope says it took, over all of its recordings.
+
+    None if it never said the last, or counts none.
 
     A recording's last word is that it has stopped; frames that were taken after an earlier word were not counted in it.
     """
@@ -261,8 +312,8 @@ def frames_expected(said: Sequence[MicroscopeState | ImagingStep]) -> int | None
             if event.phase is ImagingPhase.STARTING:
                 total, of_this, is_last = total + of_this, 0, False
         elif event.phase in (MicroscopePhase.ACQUIRING, MicroscopePhase.STOPPED, MicroscopePhase.IDLE):
-            of_this = max(of_this, event.n_frames)
-            is_last = event.phase is not MicroscopePhase.ACQUIRING
+            of_this = max(of_this, event.n_frames or 0)
+            is_last = event.phase is not MicroscopePhase.ACQUIRING and event.n_frames is not None
     return total + of_this if is_last else None
 
 
@@ -277,7 +328,11 @@ def _clock(clock: list[MicroscopeClock]) -> Stream:
         drift, at_mean_s = np.polyfit(host_s - host_s.mean(), offset_s, 1).tolist()
         residual_s = offset_s - (at_mean_s + drift * (host_s - host_s.mean()))
         what += f", drifts {drift * 1e6:+.1f} ppm"
-    good = bound_s <= CLOCK_BOUND_S
+    unexplained_s = np.abs(residual_s) - [event.bound_s for event in clock]  # by what the network took
+    jumps = float(unexplained_s.max()) > CLOCK_BOUND_S
+    if jumps:
+        what += ", and jumped: it is no steady clock, or its computer was started anew"
+    good = bound_s <= CLOCK_BOUND_S and not jumps
     return Stream(
         name="microscope clock",
         verdict=Verdict.PASS if good else Verdict.WARN,

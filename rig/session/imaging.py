@@ -12,8 +12,9 @@ Rules
     * It is taken up again when frames come by themselves, or when the operator goes on: then the recording is stopped,
       so that what it holds is kept, and another one is prepared, armed and triggered; one that was never triggered is
       aborted.
-    * However a session ends, the line goes low and the recording is stopped. What does not say within its limit that it
-      has stopped is aborted, and what does not then either is named in the log: somebody must go and look.
+    * However a session ends, the line goes low and the recording is stopped; once more where that was refused or not
+      answered, since an abort throws away what was recorded. What does not say within its limit that it has stopped is
+      aborted, and what does not then either is named in the log: somebody must go and look.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ class ImagingSequence:
         self._n_frames = 0
         self._grew_s = -math.inf  # when the last frame was seen
         self._aborted = False
+        self._may_stop_again = True
         self._must_say = False  # lost by its own word: only that takes it up again
         self._was_lost = False
 
@@ -155,6 +157,10 @@ class ImagingSequence:
         """Prepare the microscope; once."""
         out = Happened()
         self._n_frames, self._grew_s = frames.n, now_s
+        self._hear(out, now_s)  # of what it did before: a link that was lost for a while and is back loses no session
+        if self.phase is ImagingPhase.LOST:
+            return out
+        self._said = MicroscopePhase.IDLE
         self._to(ImagingPhase.PREPARING, now_s, out)
         self._command(self._prepare, out, now_s)
         return self._go_on(out, now_s, frames)
@@ -295,6 +301,11 @@ class ImagingSequence:
             return
         failed = self._said is MicroscopePhase.FAILED
         limit_s = self._limits.reply_s if self._aborted else self._limits.stop_s
+        if failed and self._may_stop_again and not self._aborted:
+            self._may_stop_again = False
+            self._said = MicroscopePhase.ACQUIRING
+            self._command(self._microscope.stop, out, now_s)
+            return
         if waited_s <= limit_s and not (failed and not self._aborted):
             return  # after an abort even one that has failed may still say that it has stopped
         why = "has failed to stop" if failed else f"has not stopped within {waited_s:.1f} s"

@@ -7,7 +7,7 @@ little and judges nothing. What it has seen is one frozen value, which the loop 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -17,6 +17,7 @@ from hardware.arrays import AnyArray, IntArray
 from hardware.clock import TICKS_PER_S
 from hardware.lines import IDLE_STATE, Line
 from hardware.protocols import EdgeSink
+from hardware.pulses import WRONG_RATE
 from rig.session.monitors import FaultEvent, Monitor
 from rig.session.streams import Streams
 
@@ -33,8 +34,6 @@ JUDGED_RISES = 12
 RECENT_TICKS = 3 * TICKS_PER_S // 2
 """Pulses that are older say nothing of which line they come on now."""
 SAME_RATE = 0.005
-WRONG_RATE = 0.02
-"""Of a microscope's nominal rate; a crystal is a thousand times better, a wrong setting ten times worse."""
 NOISY_CHANGES = 5
 """More changes of the photodiode in a second than a patch makes, splash excepted."""
 NEVER = -1
@@ -157,6 +156,12 @@ class LineMonitors:
         events += self._judge_rate(seen[Line.VSYNC_2P], expected, read_ticks, time_s)
         events += self._judge_cameras(seen, expected, read_ticks, time_s)
         return events
+
+    def forget(self, devices: Sequence[str]) -> None:
+        """Say anew what is still wrong with the lines of devices that have said that they work again."""
+        for monitor in (self._rate, self._cameras):
+            if monitor.device in devices:
+                monitor.forget()
 
     def _expected_since(self, what: str, is_expected: bool, read_ticks: int) -> int | None:
         """Return the count from which on something has been expected without a break."""

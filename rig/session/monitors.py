@@ -45,6 +45,10 @@ class Monitor:
             return (DeviceFault(device=self.device, what=what, remedy=remedy, time_s=time_s),)
         return (DeviceRecovered(device=self.device, time_s=time_s),)
 
+    def forget(self) -> None:
+        """Say a fault that is still there anew: its alarm has been cleared, since the device works again."""
+        self._faulty = False
+
 
 class LickLineMonitor(Monitor):
     """The lick line must fall again, and not rise more often than a tongue can."""

@@ -119,6 +119,7 @@ class Recorders:
             said.take(self._cameras.step(now_s=now_s), device=self._cameras.name)
         if self._microscope is not None:
             said.take(self._microscope.step(now_s=now_s, frames=self._frames()), device=self._microscope.name)
+        self._monitors.forget(said.recovered)
         return said
 
     def retry(self, *, now_s: float) -> Said:

@@ -262,13 +262,17 @@ def _because(verdict: Verdict) -> str:
 
 
 def _hardware(events: Sequence[object]) -> Iterator[str]:
+    """Name what failed; what a microscope said before the session began with it is of another one."""
+    has_begun = not any(isinstance(event, ImagingStep) for event in events)
     for event in events:
         match event:
+            case ImagingStep():
+                has_begun = True
             case DeviceFault():
                 yield f"{event.device}: {event.what}"
             case RewardFailed():
                 yield f"reward {event.reward}: {event.why}"
-            case MicroscopeState() if event.phase is MicroscopePhase.FAILED:
+            case MicroscopeState() if has_begun and event.phase is MicroscopePhase.FAILED:
                 yield f"microscope: {event.what or 'failed'}"
             case _:
                 pass

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import zmq
 
-from hardware.links.keys import KeyFileError, listed_keys, make_key, read_public, read_secret
+from hardware.links.keys import KeyFileError, PublicKey, listed_keys, make_key, read_public, read_secret
 from hardware.links.secured import Gate, Keys, Pace, Refusals, bound_server, connected_client
 
 MADE = "2026-01-01T00:00:00+00:00"
@@ -81,6 +81,18 @@ def test_what_is_wrong_with_a_key_is_said_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "rig1.secret.json").write_bytes(msgspec.json.encode(other))
     with pytest.raises(KeyFileError, match="its two halves don't belong together"):
         read_secret(tmp_path, "rig1")
+
+
+@pytest.mark.parametrize("text", ["~" * 40, "é" * 40, "#" * 40, "0" * 39], ids=["other", "not ascii", "too much", "39"])
+def test_a_key_that_is_no_z85_is_said_with_its_file(tmp_path: Path, text: str) -> None:
+    key = make_key(tmp_path, "rig1", made_at=MADE)
+    (tmp_path / "rig1.secret.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(key, secret=text)))
+    with pytest.raises(KeyFileError, match=r"rig1\.secret\.json: its two halves don't belong together"):
+        read_secret(tmp_path, "rig1")
+    public = PublicKey(name="rig1", public=text, made_at=MADE)
+    (tmp_path / "rig1.public.json").write_bytes(msgspec.json.encode(public))
+    with pytest.raises(KeyFileError, match=r"rig1\.public\.json: holds no key of 40 characters in Z85"):
+        read_public(tmp_path, "rig1")
 
 
 def test_a_folder_lists_its_keys_and_says_whose_are_its_own(tmp_path: Path) -> None:

@@ -66,8 +66,9 @@ def test_a_trigger_line_is_high_while_it_records() -> None:
         record(client)
         assert levels == [False, True]
         client.stop()
-        until(client, P.STOPPED)
+        stopped = until(client, P.STOPPED)
     assert levels == [False, True, False]
+    assert stopped.n_frames is None, "nobody has counted them here: that is no 0"
 
 
 def test_a_trigger_line_of_a_card_rises_and_falls() -> None:
@@ -81,6 +82,22 @@ def test_a_trigger_line_of_a_card_rises_and_falls() -> None:
             client.stop()
             until(client, P.STOPPED)
             assert not twin.bench.level("port1/line6")
+        assert twin.bench.n_tasks() == 0
+
+
+def test_a_trigger_line_falls_however_the_program_ends() -> None:
+    """A card holds its last level when nobody drives it any more: a high one would have the microscope go on."""
+
+    def interrupted(twin: Twin) -> None:
+        with trigger_output(device="Dev1", line="port1/line6", address=twin.address) as drive:
+            drive(True)
+            assert twin.bench.level("port1/line6")
+            raise KeyboardInterrupt
+
+    with Twin() as twin:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(twin)
+        assert not twin.bench.level("port1/line6")
         assert twin.bench.n_tasks() == 0
 
 

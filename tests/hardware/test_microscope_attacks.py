@@ -25,7 +25,7 @@ from hardware.microscope.client import MicroscopeClient, Peer
 from hardware.microscope.commander import LinkSettings
 from hardware.microscope.messages import Recording
 from hardware.microscope.receiver import About, Progress
-from hardware.microscope.server import MicroscopeServer
+from hardware.microscope.server import Cannot, MicroscopeServer
 from hardware.protocols import DeviceError
 from tests.telling import Tell
 
@@ -42,6 +42,8 @@ class Instrument:
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        self.refusals: list[str] = []
+        """What it will answer to the next stops instead of stopping."""
 
     def about(self) -> About:
         return About(name="scope", model="for tests")
@@ -56,6 +58,8 @@ class Instrument:
         self.done.append("start")
 
     def stop(self) -> None:
+        if self.refusals:
+            raise Cannot(self.refusals.pop(0))
         self.done.append("stop")
 
     def abort(self) -> None:
@@ -396,6 +400,25 @@ def test_a_program_that_can_not_show_its_messages_stops_its_microscope_all_the_s
 
         client.prepare(session_id="s2", mouse="M1", stage="S")
         until(warned)
+
+
+def test_a_program_that_ends_tries_again_to_stop_what_would_not_stop(link: Link) -> None:
+    client = link.client()
+    client.open()
+    client.prepare(session_id="s1", mouse="M1", stage="S")
+    client.arm()
+    client.start()
+    until(lambda: link.instrument.done == ["prepare", "arm", "start"])
+    link.instrument.refusals = ["its driver was busy"]
+
+    link.server.close()
+
+    assert link.instrument.done == ["prepare", "arm", "start", "stop"]
+    told = [words for _, words in link.told if "program ends" in words]
+    assert told == [
+        "could not be stopped, though the microscope's program ends: its driver was busy",
+        "stopped, since the microscope's program ends",
+    ]
 
 
 def test_a_link_that_breaks_down_at_the_rig_is_said_and_not_waited_for(

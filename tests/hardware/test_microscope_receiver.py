@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hardware.microscope
 from hardware.events import MicroscopePhase
 from hardware.links.secured import BURST, MESSAGES_PER_S, Refusals
 from hardware.microscope.messages import (
@@ -191,6 +192,44 @@ def test_what_is_no_message_is_an_error_that_says_why(data: bytes, says: str) ->
     with pytest.raises(MessageError) as caught:
         for_microscope(data)
     assert says in str(caught.value)
+
+
+STATUS: dict[str, object] = {
+    "type": "status",
+    "v": 1,
+    "epoch": "e",
+    "phase": "acquiring",
+    "session": None,
+    "n_frames": None,
+    "plane_groups": 1,
+    "rate_hz": None,
+    "files": [],
+    "warnings": [],
+    "at_s": 0.0,
+}
+BOUNDS = [
+    ("epoch", "e" * 64, "e" * 65, "1 to 64 printable ASCII characters without a space"),
+    ("epoch", "e!", "e e", "1 to 64 printable ASCII characters without a space"),
+    ("session", "s" * 64, "", "1 to 64 printable ASCII characters without a space"),
+    ("files", ["f" * 400], ["f" * 401], "each of ``files`` and ``warnings``: 400 characters"),
+    ("files", ["f"] * 64, ["f"] * 65, "64 files and 64 warnings"),
+    ("warnings", ["w"] * 64, ["w"] * 65, "64 files and 64 warnings"),
+    ("plane_groups", 64, 65, "``plane_groups``: 1 to 64"),
+    ("rate_hz", 100_000, 100_001, "above 0, 100,000 at most"),
+    ("rate_hz", 0.001, 0, "above 0, 100,000 at most"),
+    ("n_frames", 2**53, 2**53 + 1, "whole, 0 to 2**53"),
+    ("n_frames", 0, 1.5, "whole, 0 to 2**53"),
+    ("at_s", -1e12, -1.1e12, "Times: 1e12 either way"),
+]
+
+
+@pytest.mark.parametrize(("field", "good", "bad", "says"), BOUNDS)
+def test_the_page_says_what_would_have_a_message_dropped(field: str, good: object, bad: object, says: str) -> None:
+    """Who writes the other end has nothing else to go by, and is told of what was dropped in the rig's log only."""
+    assert isinstance(for_rig(msgspec.json.encode({**STATUS, field: good})), Status)
+    with pytest.raises(MessageError):
+        for_rig(msgspec.json.encode({**STATUS, field: bad}))
+    assert says in " ".join((hardware.microscope.__doc__ or "").split())
 
 
 def test_a_field_that_a_later_version_adds_is_passed_over() -> None:
@@ -588,6 +627,18 @@ def test_a_command_is_remembered_for_as_long_as_it_could_be_carried_out(desk: De
     desk.say(start)
     desk.work()
     assert desk.done.count("start") == 1, "a start that was answered is never carried out again"
+
+
+def test_planes_that_an_instrument_says_nothing_of_are_those_it_was_asked_for(desk: Desk) -> None:
+    armed(desk)
+    desk.receiver.outbox.clear()
+    desk.receiver.progressed(Progress(), now_s=desk.now_s)
+    desk.receiver.tell(desk.now_s)
+    ((_, data),) = desk.receiver.outbox
+    status = for_rig(data)
+    assert isinstance(status, Status)
+    assert status.plane_groups == 4, "as it was prepared"
+    assert status.n_frames is None
 
 
 @pytest.mark.parametrize("rate_hz", [0.0, -1.0, float("nan"), float("inf")])

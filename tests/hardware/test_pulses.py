@@ -51,6 +51,27 @@ def test_extra_pulses_are_counted_wherever_they_come() -> None:
     assert (train.n_missing, train.n_extra) == (0, 3)
 
 
+def test_many_extra_pulses_are_as_many_as_they_are() -> None:
+    """Each leaves a short interval beside one that is not short: what is left over must not add up."""
+    extra_s = (np.arange(40) * 50 + 7.3) / RATE_HZ
+    times_s = np.sort(np.concatenate([rises(), extra_s]))
+    assert train_of(times_s, times_s + WIDTH_S).n_extra == 40
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("rate_hz", [11.0, 31.0, 44.0])
+@pytest.mark.parametrize("at_the_start", [True, False])
+def test_extra_pulses_before_the_first_frame_or_after_the_last_are_all_counted(
+    n: int, rate_hz: float, at_the_start: bool
+) -> None:
+    """One to six at the start: SDK 1926 (RIG_LESSONS)."""
+    frames_s = np.arange(1000) / rate_hz
+    extra_s = np.arange(1, n + 1) * 0.003
+    extra_s = -extra_s[::-1] if at_the_start else frames_s[-1] + extra_s
+    times_s = np.sort(np.concatenate([frames_s, extra_s]))
+    assert train_of(times_s, times_s + 0.001).n_extra == n
+
+
 def test_a_solenoids_spike_is_a_short_pulse_and_no_frame() -> None:
     spikes_s = np.array([12.003, 40.007])
     times_s = np.concatenate([rises(), spikes_s])

@@ -10,16 +10,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from hardware.arrays import AnyArray
-from hardware.events import CameraState, Finding, ImagingStep, MicroscopeClock, MicroscopeState, Verdict
+from hardware.events import (
+    CameraState,
+    Finding,
+    ImagingStep,
+    MicroscopeClock,
+    MicroscopePhase,
+    MicroscopeState,
+    Verdict,
+)
 from hardware.lines import Line
 from hardware.pulses import LARGEST_DELAY_S, match
 from hardware.simulated.photodiode import MONITOR_DELAY_S, MONITOR_JITTER_S
 from rig.log.reader import SessionLog, read_session
 from rig.log.schema import EDGE_DTYPE, Entry
 from rig.log.writer import EDGES, LogWriter
-from rig.records.alignment import Stream, alignment_of, frame_groups, frame_times_s
+from rig.records.alignment import Stream, alignment_of, frame_groups, frame_times_s, said_of_recording
 from rig.records.card_lines import CardLines
 from rig.records.monitor_delay import measured_delay
 from rig.records.products import summarise, write_products
@@ -216,6 +225,33 @@ def test_a_session_that_broke_off_is_judged_as_far_as_it_goes(log: SessionLog) -
     assert stream(torn, "2-photon frames").verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize("n_behind", [1, 2, 10])
+@pytest.mark.parametrize("behind", ["edges", "flips", "events"])
+def test_a_session_that_runs_is_not_warned_of_what_is_not_written_yet(
+    log: SessionLog, tmp_path: Path, behind: str, n_behind: int
+) -> None:
+    """``rig summary`` is asked on a running session too, whose files end a little apart."""
+    shutil.copytree(log.folder, tmp_path / "running")
+    edges, flips, entries = log.edges(), log.flips, log.entries[: len(log.entries) * 3 // 4]
+    last_s = log.flips["time_s"][entries[-1].flip]
+    lines = CardLines.of(log)
+    edges = edges[lines.seconds(edges["ticks"].astype(np.int64)) < last_s]
+    flips = flips[flips["time_s"] < last_s]
+    match behind:
+        case "edges":
+            edges = edges[: -4 * n_behind]
+        case "flips":
+            flips = flips[:-n_behind]
+        case _:
+            entries = entries[:-n_behind]
+    (tmp_path / "running" / EDGES).write_bytes(edges.tobytes())
+    running = replace(read_session(tmp_path / "running"), entries=entries, flips=flips)
+    assert running.ended is None
+    for found in alignment_of(running).streams:
+        assert found.verdict is Verdict.PASS, found.finding()
+    assert stream(running, "stimulus frames").counted > 1000
+
+
 def test_streams_of_devices_that_nobody_commanded_are_judged_by_their_lines(log: SessionLog) -> None:
     silent = [
         entry for entry in log.entries if not isinstance(entry.event, CameraState | MicroscopeState | ImagingStep)
@@ -225,6 +261,32 @@ def test_streams_of_devices_that_nobody_commanded_are_judged_by_their_lines(log:
         assert stream(by_hand, name).expected is None
         assert stream(by_hand, name).counted == stream(log, name).counted
         assert stream(by_hand, name).verdict is Verdict.PASS
+
+
+def test_what_a_microscope_says_of_the_session_before_is_not_of_this_one(log: SessionLog) -> None:
+    """Its program runs on from session to session; until it is prepared, it still has the last one's frames."""
+    first = next(i for i, entry in enumerate(log.entries) if isinstance(entry.event, MicroscopeState))
+    left = MicroscopeState(phase=MicroscopePhase.STOPPED, n_frames=5000, files=["of_the_mouse_before.tif"])
+    later = replace(log, entries=[*log.entries[:first], Entry(0, 0, left), *log.entries[first:]])
+    assert stream(later, "2-photon frames") == stream(log, "2-photon frames")
+    assert stream(later, "2-photon frames").verdict is Verdict.PASS
+    files = [file for said in said_of_recording(later) if isinstance(said, MicroscopeState) for file in said.files]
+    assert files
+    assert "of_the_mouse_before.tif" not in files
+
+
+def test_a_microscope_that_counts_no_frames_contradicts_nobody(log: SessionLog) -> None:
+    """One that is only reached by a trigger line or by programs."""
+    uncounted = [
+        Entry(entry.flip, entry.refresh, structs.replace(entry.event, n_frames=None))
+        if isinstance(entry.event, MicroscopeState)
+        else entry
+        for entry in log.entries
+    ]
+    found = stream(replace(log, entries=uncounted), "2-photon frames")
+    assert found.expected is None
+    assert found.counted == stream(log, "2-photon frames").counted
+    assert found.verdict is Verdict.PASS
 
 
 def test_the_microscope_s_clock_is_told_with_drift_and_bound(log: SessionLog) -> None:
@@ -238,6 +300,48 @@ def test_the_microscope_s_clock_is_told_with_drift_and_bound(log: SessionLog) ->
     assert found.aligned_us == pytest.approx(100.0)
     far = [Entry(0, 0, MicroscopeClock(offset_s=0.03, bound_s=0.004, host_s=1.0, n=8))]
     assert stream(replace(log, entries=[*log.entries, *far]), "microscope clock").verdict is Verdict.WARN
+
+
+def test_a_microscope_s_clock_that_jumped_is_warned_of_and_a_slow_exchange_is_no_jump(log: SessionLog) -> None:
+    def clock(jump_s: float, slowest_s: float) -> Stream:
+        exchanged = [
+            Entry(0, 0, MicroscopeClock(offset_s=0.03 + jump_s * (s > 60), bound_s=1e-4, host_s=float(s), n=8))
+            for s in range(10, 130, 10)
+        ]
+        slow = Entry(0, 0, MicroscopeClock(offset_s=0.03 + slowest_s, bound_s=slowest_s, host_s=65.0, n=8))
+        return stream(replace(log, entries=[*log.entries, *exchanged, slow]), "microscope clock")
+
+    assert clock(0.0, 0.004).verdict is Verdict.PASS
+    jumped = clock(-5.0, 1e-4)
+    assert jumped.verdict is Verdict.WARN
+    assert "jumped" in jumped.what
+
+
+def test_what_the_microscope_warns_of_is_read_by_whoever_reads_the_summary(log: SessionLog) -> None:
+    warned = [
+        Entry(entry.flip, entry.refresh, structs.replace(entry.event, warnings=["its disk is nearly full"]))
+        if isinstance(entry.event, MicroscopeState)
+        else entry
+        for entry in log.entries
+    ]
+    found = stream(replace(log, entries=warned), "2-photon frames")
+    assert found.verdict is Verdict.WARN
+    assert "3 plane groups, the microscope warns: its disk is nearly full" in found.what
+
+
+def test_frames_at_another_rate_than_the_rig_s_file_has_or_of_other_planes_are_warned_of(log: SessionLog) -> None:
+    def expecting(frame_rate_hz: float, plane_groups: int) -> Stream:
+        microscope = {"frame_rate_hz": frame_rate_hz, "plane_groups": plane_groups}
+        rig = {**log.started.rig_parameters, "microscope": microscope}
+        return stream(replace(log, started=structs.replace(log.started, rig_parameters=rig)), "2-photon frames")
+
+    assert expecting(10.0, 3).verdict is Verdict.PASS
+    faster = expecting(31.0, 1)
+    assert faster.verdict is Verdict.WARN
+    assert "not the 31 Hz of the rig's file" in faster.what
+    otherwise = expecting(15.0, 2)
+    assert otherwise.verdict is Verdict.WARN
+    assert "2 plane groups, 3 by the microscope's own word" in otherwise.what
 
 
 def test_another_recorder_s_copy_of_the_session_s_alignment_pulses_is_found(log: SessionLog) -> None:

@@ -249,6 +249,26 @@ def test_it_is_lost_once_when_its_limit_has_passed_and_stopped_all_the_same(
     assert run.commands[-1] in ("stop", "abort")
 
 
+@pytest.mark.parametrize("phase", list(S))
+def test_what_it_said_before_the_session_began_is_logged_and_loses_nothing(phase: MicroscopePhase) -> None:
+    """Its link was lost while the pictures were made ready, for example, and was back in time."""
+    run = begun(Scripted(says=[(0.0, phase)], after_s={"prepare": 0.3, "arm": 0.2}))
+    assert run.phases == [P.PREPARING]
+    run.until(3.0)
+    assert run.commands == ["prepare", "arm", "start"]
+    assert run.faults == []
+    assert run.phases[-1] is P.RUNNING
+
+
+def test_a_link_that_has_ended_before_the_session_began_loses_the_microscope_at_once() -> None:
+    run = begun(Scripted(raises=frozenset({"poll"})))
+    assert run.phases == [P.LOST]
+    assert [what for _, what in run.faults] == ["poll is refused"]
+    run.until(1.0)
+    run.end()
+    assert run.phases[-1] is P.FINISHED
+
+
 def test_frames_that_come_again_clear_the_alarm() -> None:
     run = begun(Scripted(dead_from_s=3.0, dead_until_s=5.0))
     run.until(7.0)
@@ -376,11 +396,26 @@ def test_a_microscope_that_says_it_has_stopped_and_gives_frames_is_not_believed(
     assert "gives frames" in finding.figure
 
 
-def test_a_failure_to_stop_is_answered_by_an_abort_at_once() -> None:
+def test_a_failure_to_stop_is_answered_by_another_stop_and_then_by_an_abort_at_once() -> None:
     run = begun(Scripted(answers={"stop": S.FAILED}))
     run.until(2.0)
     assert run.end() < 1.0
-    assert run.commands[-2:] == ["stop", "abort"]
+    assert run.commands[-3:] == ["stop", "stop", "abort"]
+
+
+def test_what_was_recorded_is_not_thrown_away_because_one_stop_was_not_answered() -> None:
+    """The link says so when its own limit has passed; a moment later the microscope can be spoken to again."""
+    scripted = Scripted(answers={"stop": S.FAILED}, after_s={"stop": 1.0})
+    run = begun(scripted)
+    run.until(2.0)
+    run.take(run.sequence.end(now_s=2.0))
+    run.until(2.5)
+    scripted.answers = {}
+    run.until(6.0)
+    assert run.sequence.finished
+    assert run.commands[-3:] == ["start", "stop", "stop"]
+    assert not scripted.acquires
+    assert run.findings == []
 
 
 delays = st.sampled_from([0.0, 0.3, 0.9, 1.5, NEVER_S])

@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from hardware.events import Finding
+from hardware.events import Finding, MicroscopePhase, MicroscopeState
 from hardware.events import Verdict as Found
 from hardware.simulated.mice import MouseKind
 from rig.lab.rows import Aspect, Container, Judge, Judgement, Override, OverrideKind, Session
 from rig.log.reader import SessionLog
+from rig.log.schema import Entry
 from rig.training.imaging import (
     OPERATORS,
     RIGS,
@@ -74,6 +75,16 @@ def test_a_device_that_failed_is_a_failure_of_hardware_and_is_named() -> None:
 
     assert judgement is Judgement.FAIL
     assert "encoder" in figure
+
+
+def test_what_a_microscope_said_before_the_session_began_fails_nothing() -> None:
+    whole = log()
+    gone = Entry(0, 0, MicroscopeState(phase=MicroscopePhase.FAILED, n_frames=None, what="was not heard of for 3.1 s"))
+    before = SessionLog(whole.folder, whole.started, [gone, *whole.entries], whole.lines, whole.flips, [])
+    after = SessionLog(whole.folder, whole.started, [*whole.entries, gone], whole.lines, whole.flips, [])
+
+    assert verdicts(before)[Aspect.HARDWARE] == (Judgement.PASS, "no device failed")
+    assert verdicts(after)[Aspect.HARDWARE] == (Judgement.FAIL, "microscope: was not heard of for 3.1 s")
 
 
 def test_a_session_that_broke_off_is_a_failure_of_software() -> None:

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 import hardware.microscope
 from hardware.clock import HostClock
 from hardware.events import MicroscopePhase, MicroscopeState
-from hardware.microscope.client import MicroscopeClient
+from hardware.microscope.client import MicroscopeClient, Peer
+from hardware.microscope.commander import LinkSettings
 from rig.cli import app
 from rig.config.files import load_rig, shipped
 from rig.config.load import ConfigError
@@ -149,6 +150,41 @@ def test_a_microscope_is_served_from_the_command_line_and_commanded_with_key_fil
     wanted += ["r has said goodbye", "stopped, since the rig has said goodbye"]
     assert [each for each in lines if each in wanted] == wanted
     assert any(each.endswith(": laser on") for each in lines), "what its programs say"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"], ids=["ended", "its terminal closed"])
+def test_a_microscope_is_stopped_before_its_program_ends(tmp_path: Path, name: str) -> None:
+    said = tmp_path / "said"
+    writing = f"{sys.executable} -c \"open('{said}', 'a').write('WORD ')\""
+    program = [sys.executable, "-m", "rig", "microscope", "serve", "--adapter", "command", "--port", "0"]
+    program += ["--plain-text", PLAIN_TEXT]
+    program += ["--start", writing.replace("WORD", "start"), "--stop", writing.replace("WORD", "stop")]
+    root = Path(__file__).resolve().parents[2]
+    serving = subprocess.Popen(program, stdout=subprocess.PIPE, text=True, cwd=root, env={**os.environ})
+    try:
+        assert serving.stdout is not None
+        found = re.search(r"listens at 127\.0\.0\.1:(\d+), in plain text", serving.stdout.readline())
+        assert found is not None
+        peer = Peer(endpoint=f"tcp://127.0.0.1:{found[1]}", keys=None, server_public=None)
+        settings = LinkSettings(who="r", heartbeat_s=5.0, reply_s=10.0, plane_groups=1, frame_rate_hz=31.0)
+        client = MicroscopeClient(peer=peer, settings=settings, clock=HostClock())
+        client.open()
+        client.prepare(session_id="s1", mouse="M1", stage="S")
+        client.arm()
+        client.start()
+        clock = HostClock()
+        limit_s = clock.now_s() + SOON_S
+        while not (said.exists() and "start" in said.read_text()) and clock.now_s() < limit_s:
+            clock.sleep_until(clock.now_s() + 0.01)
+        serving.send_signal(getattr(signal, name))
+        serving.stdout.read()
+        assert serving.wait(SOON_S) == 0
+        client.close()
+    finally:
+        serving.kill()
+        serving.wait()
+        serving.stdout.close()  # type: ignore[union-attr]
+    assert said.read_text().split() == ["start", "stop"]
 
 
 # --- a rig's file -----------------------------------------------------------------------------------

@@ -141,6 +141,24 @@ def test_it_is_named_as_soon_in_real_time(tell: Tell, card: str, fault: str, ala
     tell(f"{fault.removesuffix('_s')} on {card}: alarm {later_s:.1f} s later, in real time")
 
 
+def test_a_wrong_rate_is_said_again_when_the_microscope_works_again_at_the_same_rate() -> None:
+    """That it works again clears its alarm, and nobody would know of the rate any more."""
+    rises = (np.arange(60) / 20.0 * TICKS_PER_S).astype(np.int64)
+    seen = dict.fromkeys(WATCHED, LineSeen()) | {Line.VSYNC_2P: LineSeen(60, int(rises[-1]), rises=rises)}
+    expected = Expected(photodiode=False, frames_hz=31.0, exposures=False)
+    monitors = LineMonitors(patch_s=1.0)
+
+    def told(at_s: float) -> list[str]:
+        ticks = round(at_s * TICKS_PER_S)
+        return [event.device for event in monitors.tick(seen, expected, read_ticks=ticks, time_s=at_s)]
+
+    assert [told(0.0), told(3.5)] == [["microscope"], []]
+    monitors.forget(["cameras"])
+    assert told(3.6) == []
+    monitors.forget(["microscope"])
+    assert told(3.7) == ["microscope"]
+
+
 def test_one_camera_as_fast_as_the_microscope_is_not_taken_for_its_frames_either() -> None:
     """It was seen beside the frames for some time before their line died."""
     second, rate_hz = TICKS_PER_S, 30.0

@@ -104,6 +104,17 @@ def test_every_fault_at_every_step_after_every_delay_is_survived(tell: Tell) -> 
     rehearsed(full_table(), tell)
 
 
+def test_a_microscope_that_answers_no_stop_for_a_while_keeps_what_it_has_recorded(tell: Tell) -> None:
+    """An abort would throw it away, and reach it as soon as it answers again."""
+    one = rehearse(Draw(Fault.NO_ANSWER, Step.ACQUIRING, 1.2, 1.1, FaultPolicy.CONTINUE, wired=True))
+    assert wrongs(one) == []
+    called = [name for name, _, _ in one.called]
+    assert "abort" not in called, one.story()
+    assert called[-2:] == ["stop", "ended"]
+    what = [state.what for state in one.all(MicroscopeState) if state.what]  # type: ignore[union-attr]
+    tell(f"at the end: {what[-2:]}")
+
+
 # --- whole sessions -------------------------------------------------------------------------------------
 
 

@@ -19,10 +19,10 @@ from pynwb.image import GrayscaleImage
 
 from hardware.arrays import AnyArray, FloatArray
 from hardware.clock import TICKS_PER_S
-from hardware.events import DeviceIdentified, Finding, ImagingStep, MicroscopeState, Verdict
+from hardware.events import DeviceIdentified, Finding, MicroscopeState, Verdict
 from hardware.lines import Line
 from rig.log.reader import SessionLog
-from rig.records.alignment import frame_groups, frame_times_s, frames_expected, plane_groups
+from rig.records.alignment import frame_groups, frame_times_s, frames_expected, plane_groups, said_of_recording
 from rig.records.card_lines import CardLines
 from rig.records.monitor_delay import MonitorDelay
 from rig.records.nwb import extension
@@ -356,7 +356,7 @@ def _add_frames(file: NWBFile, log: SessionLog, lines: CardLines) -> None:
     times_s = frame_times_s(lines)
     n_groups = plane_groups(log.started.rig_parameters)
     group = frame_groups(lines, times_s, n_groups)
-    events = [entry.event for entry in log.entries if isinstance(entry.event, MicroscopeState | ImagingStep)]
+    events = said_of_recording(log)
     said = [event for event in events if isinstance(event, MicroscopeState)]
     is_one = np.array_equal(group, np.arange(len(times_s)) % n_groups)
     about = {
