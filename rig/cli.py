@@ -82,9 +82,6 @@ def main() -> None:
     app()
 
 
-# --- running --------------------------------------------------------------------------------------
-
-
 @app.command()
 def run(
     *,
@@ -153,8 +150,6 @@ def run(
         if problem is not None or (log.ended is not None and log.ended.reason is EndReason.FAULT):
             raise typer.Exit(1)
 
-
-# --- commanding -------------------------------------------------------------------------------------
 
 ForMouse = Annotated[str | None, typer.Option("--mouse", help="Which session, if several run on this machine.")]
 
@@ -263,8 +258,6 @@ def _library() -> Path:
     """Return where ``rig images import`` brings pictures to, this user's."""
     return user_data_path("open-vision-rig") / "pictures"
 
-
-# --- looking ----------------------------------------------------------------------------------------
 
 SessionFolder = Annotated[Path, typer.Argument(help="The session's folder.", show_default=False)]
 

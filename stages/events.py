@@ -107,9 +107,6 @@ class FaultPolicy(StrEnum):
     STOP_NOW = "stop_now"
 
 
-# --- the session ------------------------------------------------------------------------------
-
-
 class PicturesFrom(msgspec.Struct, frozen=True, kw_only=True):
     """What stood behind the names of a session's pictures, or its movie."""
 
@@ -178,9 +175,6 @@ class BlockEnded(Event, frozen=True):
     time_s: float
 
 
-# --- the screen -------------------------------------------------------------------------------
-
-
 class FlashPlanned(Event, frozen=True):
     """The coming flash, decided before it is drawn. ``refresh`` is its place on the grid."""
 
@@ -217,9 +211,6 @@ class FlashLost(Event, frozen=True):
     """The screen stood still for a whole flash; nothing of it was shown."""
 
     flash: int
-
-
-# --- licks and trials ---------------------------------------------------------------------------
 
 
 class Lick(Event, frozen=True):
@@ -284,9 +275,6 @@ class TrialEnded(Event, frozen=True):
 
     trial: int
     time_s: float
-
-
-# --- water --------------------------------------------------------------------------------------
 
 
 class RewardArmed(Event, frozen=True):
@@ -357,9 +345,6 @@ class SpoutMoved(Event, frozen=True):
     time_s: float
 
 
-# --- the operator -------------------------------------------------------------------------------
-
-
 class CommandReceived(Event, frozen=True):
     """An operator's request, as taken from the command socket."""
 
@@ -405,9 +390,6 @@ class Note(Event, frozen=True):
     who: str
     text: str
     time_s: float
-
-
-# --- faults -------------------------------------------------------------------------------------
 
 
 class DeviceFault(Event, frozen=True):

@@ -152,8 +152,6 @@ class Session:
         self._waiting_free: list[CommandReceived] = []
         self._retracted_alarm = False
 
-    # --- asked by the step ----------------------------------------------------------------------
-
     @property
     def may_start_trial(self) -> bool:
         """Whether a trial may begin on a flip that a trial may begin on."""
@@ -208,8 +206,6 @@ class Session:
         if self._is_asked:  # by a reward that failed in gray or pause, say, which is heard of after the move
             return refresh + 1
         return min(self._stimulus.due_refresh(refresh=refresh, running=self._is_running), ends)
-
-    # --- told by the step -----------------------------------------------------------------------
 
     def command(self, command: CommandReceived, *, refresh: int, time_s: float, out: list[Event]) -> None:
         """Carry out, put off or refuse an operator's request."""
@@ -327,8 +323,6 @@ class Session:
                     remedy="check the lick line's trigger input and the valve",
                 )
             )
-
-    # --- inside ---------------------------------------------------------------------------------
 
     @property
     def _water_is_out(self) -> bool:

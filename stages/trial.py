@@ -175,8 +175,6 @@ class TrialAutomaton:
         """Whether licks prolong a time-out: not once its end is waited for, or a line that chatters would keep it."""
         self._ledger = ledger
 
-    # --- what the step asks ---------------------------------------------------------------------
-
     @property
     def waiting(self) -> bool:
         """Whether no trial is running."""
@@ -201,8 +199,6 @@ class TrialAutomaton:
         if self.state.phase is not Phase.RESPONSE:
             return math.inf
         return self.state.change_time_s + self.rules.window_closes_s + self.rules.lick_latency_s
-
-    # --- what occurs ----------------------------------------------------------------------------
 
     def start(self, *, flash: int, refresh: int, time_s: float, out: list[Event]) -> None:
         """Begin the next trial on this flip."""

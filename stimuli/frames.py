@@ -180,8 +180,6 @@ class Frames:
                 )
                 return MovingFrames(_mapped(path), rows.start, columns.start, 1, path)
 
-    # --- what is drawn in the unwarped plane ---------------------------------------------------------
-
     def _grating(self, stimulus: Grating) -> GreyFrame:
         x_deg, y_deg = self.geometry.x_deg[np.newaxis, :], self.geometry.y_deg[:, np.newaxis]
         along_deg = _along(stimulus.orientation_deg, x_deg, y_deg)
@@ -211,8 +209,6 @@ class Frames:
         frame = np.full(self.geometry.shape, GRAY, np.uint8)
         frame[np.ix_(rows, columns)] = np.where(np.hypot(x_deg, y_deg) <= radius_deg, wave, GRAY)
         return frame
-
-    # --- what moves ----------------------------------------------------------------------------------
 
     def _movie(self, stimulus: NaturalMovie, source: PictureSource) -> Iterator[GreyFrame]:
         for unwarped in self._unwarped_movie(stimulus, source, n_frames=stimulus.n_frames):

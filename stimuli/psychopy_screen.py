@@ -138,8 +138,6 @@ class PsychopyScreen:
         """How long the first ``advance`` takes until flip 0: that of the splash."""
         return len(splash()) / self._refresh_hz if self._settings.patch is not None else 0.0
 
-    # --- before the session -------------------------------------------------------------------------
-
     def open(self) -> Identity:
         """Open the window on its monitor.
 
@@ -343,8 +341,6 @@ class PsychopyScreen:
             train = dataclasses.replace(self._train, start_host_s=self._begins_s)
             self._pace = Pace(train=train, clock=self._clock)
 
-    # --- the session --------------------------------------------------------------------------------
-
     def advance(self, *, stimulus: int, until_refresh: int, until_host_s: float, until_flip: int) -> Flip:
         """See ``Screen.advance``; the limits are of no concern here."""
         number = self._flip + 1
@@ -395,8 +391,6 @@ class PsychopyScreen:
         with contextlib.suppress(Exception), _contained():
             window.close()
 
-    # --- one flip -----------------------------------------------------------------------------------
-
     def _show(self, index: int, frame: int, *, patch: bool | None) -> float:
         """Draw, flip, return the flip's host time."""
         self._draw(index, frame)
@@ -438,9 +432,6 @@ class PsychopyScreen:
 
     def _closed_by_hand(self) -> None:
         self._on_escape()
-
-
-# --- PsychoPy and its habits ----------------------------------------------------------------------
 
 
 @contextlib.contextmanager

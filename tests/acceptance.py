@@ -258,9 +258,6 @@ def held(ok: bool, what: str, row: TrialRow | None = None) -> str | None:
     return None if ok else what if row is None else f"trial {row.trial} ({row.outcome.value}): {what}"
 
 
-# --- what stands in the record ------------------------------------------------------------------------
-
-
 @rule("validate_stage_present")
 def stage_is_named(s: Session) -> Found:
     """The stage's name stands in the log's first event."""
@@ -313,9 +310,6 @@ def few_flips_are_missed(s: Session) -> Found:
     yield held(share <= 0.01, f"{share:.2%}")
 
 
-# --- the session's length, volume, catch trials -------------------------------------------------------
-
-
 @rule("validate_session_within_expected_duration")
 def the_last_trial_starts_in_time(s: Session) -> Found:
     """The last trial starts no later than 30 s past the task's duration after the first."""
@@ -356,9 +350,6 @@ def one_trial_in_eight_is_a_catch_trial(s: Session) -> Found:
     elif contingent:
         p = binomtest(n_catch, len(contingent), 0.125).pvalue
         yield held(p > 0.001, f"{n_catch} of {len(contingent)}, p = {p:.1g}")
-
-
-# --- the order of trials, their stimuli ---------------------------------------------------------------
 
 
 @rule("validate_trial_times_never_overlap")
@@ -452,9 +443,6 @@ def pairs_of_images_are_sampled_evenly(s: Session) -> Found:
     yield held(max(counts.values()) - min(counts.values()) <= 1, f"{min(counts.values())} to {max(counts.values())}")
 
 
-# --- when the change comes ----------------------------------------------------------------------------
-
-
 @rule("validate_min_change_time")
 def no_change_comes_too_early(s: Session) -> Found:
     """A change comes no sooner than the earliest time (static) or flash (flashed) the stage allows."""
@@ -540,9 +528,6 @@ def nothing_is_shown_about_an_omission(s: Session) -> Found:
     """No stimulus comes on within three flips of an omitted flash's."""
     for entry in s.ran.entries(FlashOmitted):
         yield held(not s.shown[entry.flip - 3 : entry.flip + 4].any(), f"flip {entry.flip}")
-
-
-# --- licks before the change, aborts, repeats ---------------------------------------------------------
 
 
 @rule("validate_aborted_change_time", aborts)
@@ -639,9 +624,6 @@ def parameters_are_fresh_after_a_completed_trial(s: Session) -> Found:
 
 def _parameters(row: TrialRow) -> tuple[Any, ...]:
     return row.change_after, row.catch, row.auto_rewarded, row.initial_stimulus, row.change_stimulus
-
-
-# --- water --------------------------------------------------------------------------------------------
 
 
 @rule("validate_never_more_than_one_reward", pays)

@@ -65,8 +65,6 @@ class MicroscopeClient:
         self._thread: threading.Thread | None = None
         self._problem: str | None = None
 
-    # --- Device -------------------------------------------------------------------------------------
-
     def open(self) -> Identity:
         """Say hello and wait for who answers.
 
@@ -164,8 +162,6 @@ class MicroscopeClient:
         thread.join(self._settings.reply_s + 2 * LONGEST_POLL_S)
         self._waker.close()
 
-    # --- Microscope ---------------------------------------------------------------------------------
-
     def prepare(self, *, session_id: str, mouse: str, stage: str) -> None:
         """See ``Microscope.prepare``."""
         self._session = session_id
@@ -228,8 +224,6 @@ class MicroscopeClient:
     def _ask(self, verb: Verb, recording: Recording | None = None) -> None:
         self._asked.append((verb, self._session, recording))
         self._waker.wake()
-
-    # --- the link's thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -149,8 +149,6 @@ class Commander:
         """Whether a command is waiting or under way."""
         return self._flight is not None or bool(self._queue)
 
-    # --- asking -------------------------------------------------------------------------------------
-
     def ask(self, verb: Verb, *, session: str, recording: Recording | None, now_s: float) -> None:
         """Have a command carried out after those before it; a stop or an abort drops those."""
         if verb in OVERTAKES:
@@ -166,8 +164,6 @@ class Commander:
         if self._epoch is not None:
             self._send(Goodbye(epoch=self._epoch))
             self._epoch = None
-
-    # --- hearing ------------------------------------------------------------------------------------
 
     def take(self, data: bytes, *, now_s: float) -> None:
         """Take a message from the microscope; bytes that are none are counted, never raised."""
@@ -272,8 +268,6 @@ class Commander:
             bound_s, offset_s, host_s = self.best
             self.events.append(MicroscopeClock(offset_s=offset_s, bound_s=bound_s, host_s=host_s, n=EXCHANGES))
 
-    # --- time ---------------------------------------------------------------------------------------
-
     def tick(self, *, now_s: float) -> None:
         """Do what is due."""
         if self._epoch is not None and now_s - self._heard_s > self._settings.lost_s:
@@ -371,8 +365,6 @@ class Commander:
                 recording=asked.recording,
             )
         )
-
-    # --- telling ------------------------------------------------------------------------------------
 
     def _tell(self, now_s: float) -> None:
         """Put the microscope's status among the events if it has changed, or now and then."""

@@ -75,9 +75,6 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     frame_rate_hz: Rate
 
 
-# --- rig to microscope ------------------------------------------------------------------------------
-
-
 class Hello(Message, frozen=True, kw_only=True):
     """Who are you? Asks for an epoch; ``resumes`` names the one that this rig held until now."""
 
@@ -113,9 +110,6 @@ class Goodbye(Message, frozen=True, kw_only=True):
     """The session has ended; the epoch is over, and whatever still runs is stopped."""
 
     epoch: Token
-
-
-# --- microscope to rig ------------------------------------------------------------------------------
 
 
 class Welcome(Message, frozen=True, kw_only=True):

@@ -176,8 +176,6 @@ class Receiver:
         """Who commands now."""
         return None if self._current is None else self._current.who
 
-    # --- messages -----------------------------------------------------------------------------------
-
     def take(self, sender: bytes, data: bytes, *, now_s: float) -> None:
         """Take a message. Bytes that are none are counted and answered now and then, never raised."""
         try:
@@ -309,8 +307,6 @@ class Receiver:
             return f"would wait {expires_at_s - now_s:.0f} s for being carried out; {LONGEST_TTL_S:g} s at most"
         return None
 
-    # --- carrying out -------------------------------------------------------------------------------
-
     def refusal(self, job: Job, *, now_s: float) -> str | None:
         """Return why a command whose turn has come must not be carried out."""
         if not job.id:
@@ -393,8 +389,6 @@ class Receiver:
         if self.holds and now_s >= self._stop_due_s:
             self._stop_due_s = now_s + AGAIN_S
             self.jobs.append(Job(verb=Verb.STOP, why=why))
-
-    # --- telling ------------------------------------------------------------------------------------
 
     def tell(self, now_s: float) -> None:
         """Send a status to who commands."""

@@ -169,8 +169,6 @@ class MicroscopeServer:
         self._context.destroy(linger=100)
         self._waker.close()
 
-    # --- the socket's thread ------------------------------------------------------------------------
-
     def _serve(self) -> None:
         """Serve; if that ever fails, no rig can be heard of any more, and what one has set going is stopped."""
         try:
@@ -235,8 +233,6 @@ class MicroscopeServer:
         for sender, data in outbox:
             with contextlib.suppress(zmq.Again, zmq.ZMQError):  # a rig that has gone is no concern of the microscope
                 self._socket.send_multipart([sender, data], flags=zmq.NOBLOCK)
-
-    # --- the instrument's thread --------------------------------------------------------------------
 
     def _work(self) -> None:
         while True:

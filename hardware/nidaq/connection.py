@@ -347,8 +347,6 @@ class Connection:
         if channel is not None:
             channel.close()
 
-    # --- tasks --------------------------------------------------------------------------------------
-
     def take_late(self) -> DeviceError | None:
         """Return, about twice a second for as long as it is so, that the device server answers late."""
         return self._pace.take(now_s=time.perf_counter())
@@ -411,8 +409,6 @@ class Connection:
         state = self._library().types.DOExpirationState
         line = self.config.channel(pin_of(terminal))
         return state(physical_channel=line, expiration_state=self.constants.Level.LOW)
-
-    # --- errors -------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def calls(self, device: str) -> Iterator[None]:

@@ -157,8 +157,6 @@ class NidaqEdges:
         self.slow_s = 0.0
         """How long polls take: the longest lately, forgotten by and by."""
 
-    # --- Device -------------------------------------------------------------------------------------
-
     def open(self) -> Identity:
         """Connect to the card, start counter and inputs, begin to read.
 
@@ -217,8 +215,6 @@ class NidaqEdges:
         self._inputs = self._counter = None
         self.connection.close()
 
-    # --- what other devices of this card use ----------------------------------------------------------
-
     @property
     def lost(self) -> DeviceError | None:
         """Why edges can't be read any more, or None."""
@@ -254,8 +250,6 @@ class NidaqEdges:
                 self.poll_once()
         return bool(found)
 
-    # --- EdgeSource -----------------------------------------------------------------------------------
-
     def read(self) -> Sequence[Edge]:
         """See ``EdgeSource.read``."""
         if self._licks:
@@ -284,8 +278,6 @@ class NidaqEdges:
             self._n_flushed += len(ticks)
             if self._sink is not None:
                 self._sink(ticks=ticks, states=states)
-
-    # --- reading --------------------------------------------------------------------------------------
 
     def poll_once(self) -> None:
         """Read what is there, tell the watchers, serve the devices. Errors wait for ``read``."""
@@ -431,8 +423,6 @@ class NidaqEdges:
         for line, bit in self._config.lines.items():
             states |= (raw.astype(np.int64) >> bit & 1) << int(line)
         return states
-
-    # --- tasks ------------------------------------------------------------------------------------------
 
     def _identify(self) -> Identity:
         device = self.connection.device()

@@ -64,8 +64,6 @@ class NidaqEncoder:
         self._drain_at_s = math.inf
         edges.attend(self)
 
-    # --- Device -------------------------------------------------------------------------------------
-
     def open(self) -> Identity:
         """Begin to sample."""
         if self._identity is not None:
@@ -101,8 +99,6 @@ class NidaqEncoder:
         """Stop sampling and let go of the inputs."""
         self._let_go()
 
-    # --- Encoder --------------------------------------------------------------------------------------
-
     def read(self, *, host_s: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See ``Encoder.read``."""
         if not len(host_s):
@@ -130,8 +126,6 @@ class NidaqEncoder:
             self._drain()
             return self._kept[0], self._kept[1]
 
-    # --- Service, in the reader's thread ----------------------------------------------------------------
-
     def before_edges(self) -> None:
         """See ``Service.before_edges``."""
 
@@ -150,8 +144,6 @@ class NidaqEncoder:
     def due_s(self) -> float:
         """See ``Service.due_s``."""
         return math.inf  # never urgent
-
-    # --- samples ----------------------------------------------------------------------------------------
 
     def _period_ticks(self) -> float:
         return 1e8 / self._connection.config.wheel_hz

@@ -71,8 +71,6 @@ class NidaqOutputs:
         edges.watch((Line.VSYNC_STIM,), self._seen)
         edges.attend(self)
 
-    # --- Device -------------------------------------------------------------------------------------
-
     def open(self) -> Identity:
         """Take the lines and put them at rest: frame line high, all others low."""
         if self._identity is not None:
@@ -139,8 +137,6 @@ class NidaqOutputs:
         seen = edges.wait_for(lambda: len(edges.read_frame_pulses()), limit_s=ECHO_LIMIT_S)
         return seen and edges.wait_for(lambda: edges.state & Line.VSYNC_STIM.mask, limit_s=ECHO_LIMIT_S)
 
-    # --- SyncOutputs ----------------------------------------------------------------------------------
-
     def flip_pulse(self) -> None:
         """See ``SyncOutputs.flip_pulse``; says as well, with the next pulse, that those before were not seen back."""
         with self._frame_lock, self._connection.calls(self.name):
@@ -178,8 +174,6 @@ class NidaqOutputs:
         with self._connection.calls(self.name):
             self._write("acquire", level=level)
 
-    # --- by hand: measurements and loop-back wires ----------------------------------------------------
-
     def align(self, *, level: bool) -> None:
         """Drive the alignment line, while no stimulus runs."""
         with self._connection.calls(self.name):
@@ -189,8 +183,6 @@ class NidaqOutputs:
         """Ask the card whether a line's task is done: the least that a call can be asked for."""
         with self._connection.calls(self.name):
             self._tasks["align"].is_task_done()
-
-    # --- Service, in the reader's thread ----------------------------------------------------------------
 
     def before_edges(self) -> None:
         """See ``Service.before_edges``."""

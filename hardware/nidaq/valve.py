@@ -204,8 +204,6 @@ class NidaqValve:
         edges.watch((Line.LICK_SENSOR, Line.REWARD_ECHO), self._edge)
         edges.attend(self)
 
-    # --- Device -------------------------------------------------------------------------------------
-
     def open(self) -> Identity:
         """Take the counter and its terminal; the valve is closed."""
         if self._identity is not None:
@@ -274,8 +272,6 @@ class NidaqValve:
             self._identity = None
         if task is not None:
             self._connection.clear(task)
-
-    # --- RewardValve: the loop's thread ---------------------------------------------------------------
 
     def open_time_s(self, *, volume_ul: float) -> float:
         """See ``RewardValve.open_time_s``."""
@@ -375,8 +371,6 @@ class NidaqValve:
         finally:
             if taken:
                 self._lock.release()
-
-    # --- the reader's thread --------------------------------------------------------------------------
 
     def before_edges(self) -> None:
         """Take what was armed or asked for, so that it is there before this poll's licks are judged.
@@ -539,8 +533,6 @@ class NidaqValve:
         else:
             self._fail(pulse, f"the valve was open for {open_s * 1e3:.1f} ms instead of {pulse.open_s * 1e3:.1f} ms")
 
-    # --- the counter ------------------------------------------------------------------------------------
-
     def _set(self, open_s: float) -> None:
         """Set the open time and commit; the counter is stopped (NIDAQ_NOTES 8.6)."""
         if open_s != self._set_open_s:
@@ -604,8 +596,6 @@ class NidaqValve:
             closed = "; it was closed before its time" if pending.closed else ""
             swapped = ", and the lick line rose for as long: the two may be swapped" if pending.on_lick_line else ""
             self._fail(pending, f"the valve was opened but its echo did not come back{swapped}{closed}")
-
-    # --- waiting on the card ------------------------------------------------------------------------------
 
     @staticmethod
     def _card_from(armed: _Armed) -> int:
@@ -672,8 +662,6 @@ class NidaqValve:
         if lick_ticks >= 0:
             self._fired(pulse, lick_ticks=lick_ticks)
 
-    # --- withdrawing ----------------------------------------------------------------------------------------
-
     def _withdraw(self, reward: int) -> None:
         """Withdraw an armed reward: at once, or after one more poll if the card had been waiting."""
         armed = self._armed
@@ -698,8 +686,6 @@ class NidaqValve:
     def _disarmed(self, reward: int) -> None:
         self._armed = self._gap = None
         self._reports.append(PulseReport(reward, PulseOutcome.DISARMED))
-
-    # --- reports ----------------------------------------------------------------------------------------------
 
     def _fired(self, pulse: _Pulse, *, lick_ticks: int) -> None:
         """Report a pulse, once; what was armed is spent."""

@@ -114,8 +114,6 @@ class SimulatedCard:
         self._wires = Wires(faults, ticks_at=lambda after_s: card_clock.ticks(start_host_s + after_s))
         self._rare += [(ticks, 0) for ticks in self._wires.breaks]  # changes nothing but what is seen
 
-    # --- Device -----------------------------------------------------------------------------------
-
     def open(self) -> Identity:
         """Say what is simulated."""
         return Identity(
@@ -137,8 +135,6 @@ class SimulatedCard:
         if self.clock.now_s() < self._gone_at_s:
             self._patch_changes(self._photodiode.end(self.clock.now_s()))
             self._hand_over(until=None)
-
-    # --- what other simulated devices use -----------------------------------------------------------
 
     def on_lick(self, watcher: LickWatcher) -> None:
         """Have ``watcher(host_s, ticks)`` told of every lick at its own time."""
@@ -186,8 +182,6 @@ class SimulatedCard:
                 what="the card no longer answers",
                 remedy="check its cable and power, then start the session again",
             )
-
-    # --- EdgeSource -------------------------------------------------------------------------------
 
     def read(self) -> Sequence[Edge]:
         """See ``EdgeSource.read``."""
@@ -280,8 +274,6 @@ class SimulatedCard:
             ticks, states = self._wires.seen(ticks, states)
         if self._sink is not None and len(ticks):
             self._sink(ticks=ticks, states=states)
-
-    # --- SyncOutputs ------------------------------------------------------------------------------
 
     def flip_pulse(self) -> None:
         """Nothing: a simulated card computes its pulses when it is told of the flips."""

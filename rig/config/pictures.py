@@ -129,8 +129,6 @@ def _movie(name: str, library: Path | None) -> Movie:
     return StandInMovie()
 
 
-# --- the library --------------------------------------------------------------------------------------
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 
 

@@ -121,9 +121,6 @@ def calibration_of(config: RigConfig) -> ValveCalibration:
     )
 
 
-# --- simulated ------------------------------------------------------------------------------------
-
-
 def simulated(
     config: RigConfig,
     card: SimulatedCardConfig,
@@ -207,9 +204,6 @@ def _faults(config: FaultsConfig) -> Faults:
         vsync_2p_dead_s=at(config.vsync_2p_dead_s),
         vsync_2p_and_photodiode_swapped_s=at(config.vsync_2p_and_photodiode_swapped_s),
     )
-
-
-# --- on a card or its twin --------------------------------------------------------------------------
 
 
 @contextmanager

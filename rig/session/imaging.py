@@ -128,8 +128,6 @@ class ImagingSequence:
         self._must_say = False  # lost by its own word: only that takes it up again
         self._was_lost = False
 
-    # --- asked by the loop --------------------------------------------------------------------------
-
     @property
     def finished(self) -> bool:
         """Whether nothing more will come of it."""
@@ -150,8 +148,6 @@ class ImagingSequence:
         if self.phase in (ImagingPhase.IDLE, ImagingPhase.FINISHED):
             return math.inf
         return now_s + (BUSY_S if self.is_busy else CALM_S)
-
-    # --- told by the loop ---------------------------------------------------------------------------
 
     def begin(self, *, now_s: float, frames: FramesSeen) -> Happened:
         """Prepare the microscope; once."""
@@ -197,8 +193,6 @@ class ImagingSequence:
         self._trigger(level=False, out=out)
         self._command(self._microscope.stop if self._may_hold_frames else self._microscope.abort, out, now_s)
         return out
-
-    # --- one step -----------------------------------------------------------------------------------
 
     def _go_on(self, out: Happened, now_s: float, frames: FramesSeen) -> Happened:
         """Step until nothing more happens: a microscope in this process answers at once."""
@@ -326,8 +320,6 @@ class ImagingSequence:
             verdict = Verdict.WARN
         out.events.append(Finding(name=self.name, verdict=verdict, figure=figure, remedy=remedy))
         self._to(ImagingPhase.FINISHED, now_s, out, what=figure)
-
-    # --- what it does -------------------------------------------------------------------------------
 
     def _to(self, phase: ImagingPhase, now_s: float, out: Happened, *, what: str = "") -> None:
         self.phase, self._begun_s = phase, now_s

@@ -172,8 +172,6 @@ class Loop:
         finally:
             self._make_safe(flip)
 
-    # --- one step ---------------------------------------------------------------------------------
-
     def _one_step(self, flip: Flip) -> Flip:
         begun_s = self._clock.now_s()
         number, refresh = flip.flip, flip.refresh
@@ -269,8 +267,6 @@ class Loop:
             if not isinstance(action, SpoutCommanded):
                 self._owed.append(RewardFailed(reward=action.reward, why=error.what))
             self._faults.name(error, self._owed, time_s=time_s)
-
-    # --- once a second, once a stretch --------------------------------------------------------------
 
     def _watch(self, flip: Flip, inputs: list[InputEvent]) -> None:
         """Judge the monitors, ask the slow devices, say how the session fares."""
@@ -374,8 +370,6 @@ class Loop:
     def _set_stretch(self, flip: Flip) -> None:
         take = self._devices.screen.rows_per_take
         self._stretch_flip = self._fit_flip if self._gathered_elsewhere else min(flip.flip + take, self._fit_flip)
-
-    # --- beginning and end --------------------------------------------------------------------------
 
     def _begin(self, flip: Flip) -> None:
         d = self._devices

@@ -47,9 +47,6 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-# --- every device -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", DEVICES)
 def test_open_says_who_the_device_is(bench: Bench, name: str) -> None:
     device: Device = getattr(bench, name)
@@ -86,9 +83,6 @@ def test_closing_never_raises_even_when_the_card_is_gone(backend: str, name: str
             bench.wait_until(START_S + 2.0)
         getattr(bench, name).close()
         bench.valve.close_now()
-
-
-# --- edge source ------------------------------------------------------------------------------------
 
 
 def test_licks_come_once_in_order_and_on_the_cards_own_clock(bench: Bench) -> None:
@@ -131,9 +125,6 @@ def test_frame_pulses_are_seen_back_once_each_soon_after_their_flips(bench: Benc
     half_ticks = seen.half_s * TICKS_PER_S
     assert (np.abs(seen.ticks - given_ticks) <= half_ticks + 1).all(), "within the call that gave it"
     assert len(bench.edges.read_frame_pulses()) == 0
-
-
-# --- reward valve -----------------------------------------------------------------------------------
 
 
 def arm(bench: Bench, *, reward: int = 0, volume_ul: float = 7.0) -> None:
@@ -327,9 +318,6 @@ def test_a_valve_whose_card_is_gone_says_so(backend: str) -> None:
         bench.valve.close_now()
 
 
-# --- encoder ----------------------------------------------------------------------------------------
-
-
 def test_the_wheel_gives_a_pair_of_voltages_for_each_flip(bench: Bench) -> None:
     bench.wait_until(START_S + 2.0)
     signal_v, supply_v = bench.encoder.read(host_s=START_S + np.arange(120) / 60)
@@ -342,9 +330,6 @@ def test_the_wheel_gives_a_pair_of_voltages_for_each_flip(bench: Bench) -> None:
 def test_the_wheel_gives_nothing_for_no_flips(bench: Bench) -> None:
     signal_v, supply_v = bench.encoder.read(host_s=np.empty(0))
     assert signal_v.shape == supply_v.shape == (0,)
-
-
-# --- sync outputs -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("verb", "line"), [("running", Line.STIM_RUNNING), ("acquire", Line.ACQ_TRIGGER)])
@@ -370,9 +355,6 @@ def test_alignment_pulses_are_given_only_while_the_stimulus_runs(bench: Bench) -
     bench.sync.running(level=False)
     bench.wait_until(START_S + 300.0)
     assert bench.rises(Line.ALIGN) == n
-
-
-# --- spout ------------------------------------------------------------------------------------------
 
 
 def test_a_spout_that_was_sent_says_once_that_it_has_arrived(bench: Bench) -> None:
@@ -402,9 +384,6 @@ def test_a_stuck_spout_never_arrives(backend: str) -> None:
         bench.wait_until(START_S + 100.0)
         assert not bench.spout.poll()
         assert bench.spout.where() == "retracted"
-
-
-# --- microscope and cameras -------------------------------------------------------------------------
 
 
 def prepared(imaging: Bench) -> None:

@@ -18,9 +18,6 @@ MADE = "2026-01-01T00:00:00+00:00"
 posix = pytest.mark.skipif(os.name == "nt", reason="modes of files are POSIX's")
 
 
-# --- key files --------------------------------------------------------------------------------------
-
-
 def test_a_key_is_read_as_it_was_made(tmp_path: Path) -> None:
     key = make_key(tmp_path / "keys", "rig1", made_at=MADE)
     assert read_secret(tmp_path / "keys", "rig1") == key
@@ -103,9 +100,6 @@ def test_a_folder_lists_its_keys_and_says_whose_are_its_own(tmp_path: Path) -> N
     assert listed_keys(tmp_path / "nowhere") == []
 
 
-# --- pace and refusals ------------------------------------------------------------------------------
-
-
 def test_no_more_than_a_burst_and_so_many_a_second_are_taken() -> None:
     pace = Pace(per_s=100.0, burst=10)
     assert sum(pace.allows(0.0) for _ in range(1000)) == 10
@@ -131,9 +125,6 @@ def test_refusals_are_counted_always_and_told_once_a_second_at_most() -> None:
     lines = [line for line in told if line]
     assert len(lines) == 10
     assert lines[1] == "500 × not understood, 500 × stranger's key"
-
-
-# --- sockets ----------------------------------------------------------------------------------------
 
 
 class Served:

@@ -35,9 +35,6 @@ def licks_s(ran: Ran) -> list[float]:
     return [event.time_s for event in ran.all(Lick)]
 
 
-# --- the kinds -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("behaviour", ["dropping", "jittering"])
 @pytest.mark.parametrize("name", [IMAGES, STATIC])
 @pytest.mark.parametrize("kind", [MouseKind.STOCHASTIC, MouseKind.EARLY, MouseKind.LATE])
@@ -110,9 +107,6 @@ def test_a_rewarded_bout_looks_like_a_real_one() -> None:
     assert np.std(core_s) == pytest.approx(0.02, abs=0.002)
     assert np.median([len(bout) for bout in bouts]) == pytest.approx(11, abs=1)
     assert len(bouts) / len(rewards_s) == pytest.approx(0.9, abs=0.03), "drops that go unnoticed"
-
-
-# --- the stochastic mouse against its parameters --------------------------------------------------------
 
 
 class Driven:
@@ -269,9 +263,6 @@ def test_quitting_is_taken_back_too() -> None:
     assert np.mean(last_s) / CYCLE_S == pytest.approx(1 / 0.05 - 1, rel=0.2)
 
 
-# --- temperament ------------------------------------------------------------------------------------
-
-
 def test_sessions_of_a_mouse_resemble_each_other_more_the_longer_it_is_trained() -> None:
     def own_share(training_sessions: int) -> float:
         rng = np.random.default_rng(1)
@@ -318,9 +309,6 @@ def test_images_without_data_stand_out_as_the_seed_says() -> None:
     drawn = np.array([SessionParameters(salience_seed=i).salience_logit("im000") for i in range(3000)])
     assert drawn.std(axis=0) == pytest.approx([1.1, 0.5], rel=0.05)
     assert np.corrcoef(drawn.T)[0, 1] == pytest.approx(-0.7, abs=0.05)
-
-
-# --- running ----------------------------------------------------------------------------------------
 
 
 def runner(seed: int = 1) -> Running:

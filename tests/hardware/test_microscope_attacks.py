@@ -147,9 +147,6 @@ def raw_client(link: Link, *, keys: Keys | None, largest: int = LARGEST_MESSAGE)
         context.destroy(linger=0)
 
 
-# --- strangers and recordings -----------------------------------------------------------------------
-
-
 def test_a_rig_whose_key_is_not_allowed_is_not_answered_and_the_one_that_is_goes_on(link: Link) -> None:
     good = link.client()
     good.open()
@@ -246,9 +243,6 @@ def test_plain_text_is_warned_of_before_every_session() -> None:
             client.open()
             warned = [finding.figure for finding in client.check() if finding.verdict is Verdict.WARN]
             assert warned == (["plain text: whoever reaches its address may command it"] if plain else [])
-
-
-# --- noise, floods, gigabytes -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_random", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])

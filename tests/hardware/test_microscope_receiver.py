@@ -123,9 +123,6 @@ def armed(desk: Desk, sender: bytes = RIG) -> str:
     return epoch
 
 
-# --- bytes ------------------------------------------------------------------------------------------
-
-
 def values(annotation: type[Message]) -> st.SearchStrategy[Message]:
     return st.from_type(annotation)
 
@@ -244,9 +241,6 @@ def test_random_bytes_never_raise_in_who_serves_and_are_counted(data: bytes) -> 
     assert not desk.receiver.jobs
 
 
-# --- commands ---------------------------------------------------------------------------------------
-
-
 def test_a_recording_goes_from_prepared_to_stopped(desk: Desk) -> None:
     epoch = armed(desk)
     assert [desk.ask(epoch, verb).phase for verb in (Verb.START, Verb.STOP)] == [P.ACQUIRING, P.STOPPED]
@@ -331,9 +325,6 @@ def test_what_stands_still_is_stopped_without_a_call(desk: Desk, verb: Verb) -> 
     assert desk.done == []
 
 
-# --- time -------------------------------------------------------------------------------------------
-
-
 def test_a_command_that_comes_after_its_time_is_refused(desk: Desk) -> None:
     epoch = armed(desk)
     reply = desk.ask(epoch, Verb.START, expires_in_s=-0.25)
@@ -355,9 +346,6 @@ def test_a_command_whose_turn_comes_after_its_time_is_refused(desk: Desk) -> Non
 def test_no_command_may_wait_for_hours(desk: Desk) -> None:
     reply = desk.ask(desk.hello(), Verb.PREPARE, expires_in_s=3600.0)
     assert (reply.stage, reply.what) == (Stage.REFUSED, "would wait 3600 s for being carried out; 60 s at most")
-
-
-# --- epochs -----------------------------------------------------------------------------------------
 
 
 def stale(desk: Desk, message: ToMicroscope, sender: bytes = RIG) -> bool:
@@ -443,9 +431,6 @@ def test_a_recording_of_an_earlier_session_does_nothing_when_it_is_replayed(desk
         desk.say(message, OTHER)
         desk.work()
     assert desk.ask(epoch, Verb.START).phase is P.ACQUIRING
-
-
-# --- a rig that is gone -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("verbs", [[], [Verb.START]])
@@ -544,8 +529,6 @@ def test_the_next_rig_comes_in_when_the_one_before_is_lost_and_finds_it_stopped(
     assert desk.ask(new, Verb.PREPARE, sender=OTHER, session="s2").stage is Stage.DONE
 
 
-# --- whatever comes, in whatever order --------------------------------------------------------------
-
 STEPS = st.lists(
     st.one_of(
         st.tuples(
@@ -603,9 +586,6 @@ def test_no_order_of_messages_starts_anything_twice_late_or_unprepared(steps: li
         desk.wait(LOST_S + 1.0)
         desk.work()
     assert desk.receiver.phase not in (P.PREPARED, P.ARMED, P.ACQUIRING)
-
-
-# --- bounds -----------------------------------------------------------------------------------------
 
 
 def test_a_command_is_remembered_for_as_long_as_it_could_be_carried_out(desk: Desk) -> None:

@@ -106,9 +106,6 @@ def test_frame_pulses_are_falls_and_put_the_estimate_of_the_cards_time_right(rig
     assert [level for _, level in rig.bench.scope("port1/line4")] == [True] + [False, True] * 30
 
 
-# --- what can go wrong -----------------------------------------------------------------------------------
-
-
 def wait_for_error(rig: CardOnTwin, *, within_s: float = 1.0) -> DeviceError:
     """Step as the reader would; return what ``read`` raises, which must be in time."""
     ends_s = rig.bench.now_s() + within_s
@@ -286,9 +283,6 @@ def test_opening_and_closing_again_gives_a_fresh_card(twin: Twin) -> None:
             rig.lick(now_s + 0.1)
             edges = rig.run_until(now_s + 0.2)
             assert edges[0].ticks == rig.bench.ticks(now_s + 0.1)
-
-
-# --- without change detection --------------------------------------------------------------------------------
 
 
 def test_without_change_detection_the_lines_are_sampled_and_a_finding_says_so(twin: Twin) -> None:

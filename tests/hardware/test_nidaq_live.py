@@ -165,9 +165,6 @@ def test_a_reader_that_breaks_is_named(live: CardOnTwin, monkeypatch: pytest.Mon
         live.edges.read()
 
 
-# --- death -----------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def mortal() -> Iterator[tuple[Twin, CardOnTwin]]:
     """A twin of one's own to kill."""

@@ -50,9 +50,6 @@ def outcomes(reports: list[PulseReport]) -> list[PulseOutcome]:
     return [report.outcome for report in reports]
 
 
-# --- the window --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("paths", [("card", "software"), ("software",)], ids="+".join)
 @pytest.mark.parametrize(
     ("licks_s", "paid_s", "path"),
@@ -212,9 +209,6 @@ def test_one_call_lies_between_a_lick_and_its_pulse_on_the_software_path(
             rig.lick(now_s + 0.3)
             assert outcomes(rig.reports(now_s + 1.5)) == [FIRED, CONFIRMED]
     assert between == [1, 1]
-
-
-# --- races -------------------------------------------------------------------------------------------------
 
 
 class Slowed:
@@ -385,9 +379,6 @@ def test_a_reward_may_be_armed_as_soon_as_the_one_before_it_was_withdrawn(rig: C
     assert [(r.reward, r.outcome) for r in rig.reports(now_s + 1.0)] == [(1, DISARMED), (2, FIRED), (2, CONFIRMED)]
 
 
-# --- echo, closing, failures ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("lick_s", [0.16, 0.4])
 def test_a_pulse_without_echo_has_fired_and_failed(twin: Twin, lick_s: float) -> None:
     with opened(CardOnTwin(twin, unwired=["ctr0"])) as rig:
@@ -526,9 +517,6 @@ def test_a_rewards_card_that_is_gone_fails_it_and_closing_does_not_raise(rig: Ca
     rig.valve.close_now()
     rig.valve.close()
     rig.valve.close()
-
-
-# --- watchdog ------------------------------------------------------------------------------------------------
 
 
 WATCHED = CardConfig(watchdog_s=2.0)

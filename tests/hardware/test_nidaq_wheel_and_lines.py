@@ -16,8 +16,6 @@ from hardware.protocols import DeviceError
 from hardware.simulated.twin import Twin
 from tests.hardware.card_on_twin import CardOnTwin, opened
 
-# --- the wheel -----------------------------------------------------------------------------------------------
-
 
 def test_a_flip_gets_the_sample_nearest_to_it_and_never_one_between_two_turns(rig: CardOnTwin) -> None:
     now_s = rig.bench.now_s()
@@ -94,9 +92,6 @@ class Recording:
     def read_many_sample(self, into: FloatArray, n: int, timeout: float) -> None:
         self._reader.read_many_sample(into, n, timeout=timeout)
         self.blocks.append(into.copy())
-
-
-# --- lines ---------------------------------------------------------------------------------------------------
 
 
 def test_a_frame_pulse_is_a_fall_of_some_milliseconds(rig: CardOnTwin) -> None:

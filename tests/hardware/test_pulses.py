@@ -19,9 +19,6 @@ def rises(n: int = 3100, *, jitter_s: float = 2e-6, seed: int = 1) -> np.ndarray
     return np.arange(n) / RATE_HZ + np.random.default_rng(seed).normal(0.0, jitter_s, n)
 
 
-# --- trains -------------------------------------------------------------------------------------------
-
-
 def test_an_even_train_has_its_rate_and_nothing_else() -> None:
     train = train_of(rises(), rises() + WIDTH_S)
     assert train.rate_hz == pytest.approx(RATE_HZ, rel=1e-5)
@@ -94,9 +91,6 @@ def test_a_line_that_is_high_before_the_first_edge_falls_first() -> None:
     assert level.tolist() == [False, True]
 
 
-# --- the photodiode -----------------------------------------------------------------------------------
-
-
 def patch(n_flips: int, *, delay_s: float, sd_s: float = 3e-4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return flips, and the photodiode's changes with a splash before and after."""
     flips_s = np.arange(n_flips) / 60
@@ -130,9 +124,6 @@ def test_changes_that_were_not_seen_spoil_no_other() -> None:
     delays_s, at = delays_of(changes_s[kept], levels[kept], flips_s=flips_s, every=60)
     assert len(at) == 97
     assert np.abs(delays_s - 0.02).max() < 0.002
-
-
-# --- recordings that belong together --------------------------------------------------------------------
 
 
 def pulses(n: int, seed: int) -> np.ndarray:

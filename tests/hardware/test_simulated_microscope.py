@@ -28,9 +28,6 @@ DRIFT_PPM, OFFSET_S = 200.0, 0.03
 RATE_HZ = 50.0
 
 
-# --- clock and frames -------------------------------------------------------------------------------
-
-
 @given(host_s=st.floats(0, 1e5), drift_ppm=st.floats(-500, 500), offset_s=st.floats(-10, 10))
 def test_a_drifting_clock_is_read_back_to_the_hosts(host_s: float, drift_ppm: float, offset_s: float) -> None:
     clock = DriftingClock(host_zero_s=10.0, offset_s=offset_s, drift_ppm=drift_ppm)
@@ -54,9 +51,6 @@ def test_frames_end_where_they_are_told_to_and_missing_ones_are_counted_all_the_
     assert frames.take(5.0) == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.7, 0.8, 0.9, 1.0])
     assert frames.n_until(5.0) == 11
     assert frames.n_until(0.25) == 3
-
-
-# --- the process ------------------------------------------------------------------------------------
 
 
 class Commanded:

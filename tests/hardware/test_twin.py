@@ -170,9 +170,6 @@ def live(live_twin: Twin) -> Iterator[Rig]:
         live_twin.bench.clear_faults()
 
 
-# --- change detection and its times -----------------------------------------------------------------
-
-
 def test_every_edge_comes_once_with_its_own_count_and_the_states_after_it(rig: Rig) -> None:
     bench, rng = rig.bench, np.random.default_rng(1)
     ci, di = rig.edges()
@@ -283,9 +280,6 @@ def test_clocked_inputs_show_the_lines_at_each_sample(rig: Rig) -> None:
     assert bench.scope("port0/line31")[0][0] == pytest.approx(1_050_000, abs=100)
 
 
-# --- how words are laid out -------------------------------------------------------------------------
-
-
 def test_words_have_each_line_at_its_bit_and_booleans_by_position(rig: Rig) -> None:
     di = rig.task()
     channel = di.di_channels.add_di_chan("Dev1/port0/line8,Dev1/port0/line3", line_grouping=LineGrouping(1))
@@ -311,9 +305,6 @@ def test_a_pfi_terminal_and_its_line_are_one_pin(rig: Rig) -> None:
     rig.output("Dev1/PFI12")(True)
     assert rig.bench.level("port2/line4")
     assert rig.bench.level("ctr0")
-
-
-# --- pulses -----------------------------------------------------------------------------------------
 
 
 def test_a_pulse_has_its_width_to_the_tick_and_the_echo_is_a_change(rig: Rig) -> None:
@@ -412,9 +403,6 @@ def test_a_pulse_comes_out_where_it_was_led(rig: Rig) -> None:
     assert bench.level("port0/line7")
 
 
-# --- analog inputs and the wheel --------------------------------------------------------------------
-
-
 def test_two_analog_inputs_at_1_khz(rig: Rig) -> None:
     bench, ai = rig.bench, rig.task()
     now_s = bench.now_s()
@@ -459,9 +447,6 @@ def test_the_wheel_turns_with_the_mouse_until_it_freezes(rig: Rig) -> None:
     assert len(np.unique(volts[0, 3001:])) == 1
 
 
-# --- outputs ----------------------------------------------------------------------------------------
-
-
 def test_static_outputs_drive_at_once_and_keep_their_level(rig: Rig) -> None:
     bench, do = rig.bench, rig.task()
     bench.wire("port1/line0", "port0/line2")
@@ -486,9 +471,6 @@ def test_reset_puts_all_outputs_low_and_aborts_all_tasks(rig: Rig) -> None:
     assert not rig.bench.level("PFI0")
     assert not rig.bench.level("ctr0")
     assert co.is_task_done()
-
-
-# --- the watchdog -----------------------------------------------------------------------------------
 
 
 def test_a_watchdog_that_is_kicked_does_nothing_and_one_that_is_not_makes_safe(rig: Rig) -> None:
@@ -537,9 +519,6 @@ def test_a_card_without_watchdog_says_so(rig: Rig) -> None:
         rig.watchdog(1.0, "Dev1/port0/line0")
 
 
-# --- the device -------------------------------------------------------------------------------------
-
-
 def test_the_device_describes_itself(rig: Rig) -> None:
     assert System.remote(grpc_options=rig.options).devices.device_names == ["Dev1"]
     device = Device("Dev1", grpc_options=rig.options)
@@ -556,9 +535,6 @@ def test_the_device_describes_itself(rig: Rig) -> None:
     device.self_test_device()
     with pytest.raises(DaqError, match="-200220"):
         Device("Dev2", grpc_options=rig.options).self_test_device()
-
-
-# --- errors -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [-50103, -200088, -200220, -200474, -200560, -201003, -209999])
@@ -668,9 +644,6 @@ def test_sessions_have_names(rig: Rig) -> None:
             call()
     with pytest.raises(DaqError, match="-200088"):
         gone.close()
-
-
-# --- faults -----------------------------------------------------------------------------------------
 
 
 def test_the_counter_may_lag_behind_the_lines_and_catches_up(rig: Rig) -> None:
@@ -786,9 +759,6 @@ def test_the_bench_refuses_what_makes_no_sense(rig: Rig) -> None:
             ask()
 
 
-# --- the mouse --------------------------------------------------------------------------------------
-
-
 def test_a_mouse_licks_the_line_is_paid_on_its_lick_and_drinks(rig: Rig) -> None:
     bench = rig.bench
     bench.wire("port0/line31", "PFI0")
@@ -841,9 +811,6 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_twin(live_process: Twin) -> N
     assert os.getpgid(live_process._process.pid) != os.getpgrp()
 
 
-# --- the lease --------------------------------------------------------------------------------------
-
-
 def test_a_dropped_lease_aborts_all_tasks_but_levels_stay_and_a_pulse_ends_on_time(rig: Rig) -> None:
     bench = rig.bench
     with TwinBench(rig.twin.address) as client:
@@ -861,9 +828,6 @@ def test_a_dropped_lease_aborts_all_tasks_but_levels_stay_and_a_pulse_ends_on_ti
     assert widths_s(bench, "ctr0") == [0.5]
     rig.pulse(0.1).start()
     assert bench.level("ctr0")
-
-
-# --- in real time -----------------------------------------------------------------------------------
 
 
 def test_a_waiting_read_returns_with_the_edge_whose_tick_was_computed(live: Rig) -> None:

@@ -88,9 +88,6 @@ def falls(log: SessionLog, line: Line) -> list[int]:
     return ticks[~levels].tolist()
 
 
-# --- as it should be ----------------------------------------------------------------------------------
-
-
 def test_every_stream_of_a_good_session_passes_and_says_how_well(log: SessionLog, tell: Tell) -> None:
     alignment = alignment_of(log)
     assert [stream.name for stream in alignment.streams] == [
@@ -153,9 +150,6 @@ def test_summary_and_its_words_have_a_line_a_stream(log: SessionLog, tmp_path: P
     write_products(read_session(folder))
     assert "Alignment of photodiode" in (folder / "summary.txt").read_text(encoding="utf-8")
     assert '"alignment of photodiode"' in (folder / "summary.json").read_text(encoding="utf-8")
-
-
-# --- as it should not ---------------------------------------------------------------------------------
 
 
 def test_a_missing_an_extra_and_a_short_pulse_and_those_before_the_trigger_are_named(
@@ -352,8 +346,6 @@ def test_another_recorder_s_copy_of_the_session_s_alignment_pulses_is_found(log:
     assert found.rate == pytest.approx(1 + 40e-6, abs=1e-6)
 
 
-# --- the monitor's delay --------------------------------------------------------------------------------
-
 DELAYS = [
     # delay, spread, seen, expected, what is said (empty: measured)
     (0.02115, 2e-4, 100, 100, ""),
@@ -389,9 +381,6 @@ def test_a_few_changes_that_were_drawn_late_do_not_move_the_delay() -> None:
     delay, _ = measured_delay(delays_s, n_expected=100)
     assert delay is not None
     assert delay.delay_s == pytest.approx(0.02, abs=1e-4)
-
-
-# --- while the session runs -----------------------------------------------------------------------------
 
 
 def live(log: SessionLog) -> list[Finding]:

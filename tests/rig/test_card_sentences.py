@@ -74,9 +74,6 @@ def run(rig: str | Path, out: Path, *more: str, hiding: Path | None = None) -> t
     return done.returncode, done.stderr.strip()
 
 
-# --- a card that can't be had --------------------------------------------------------------------------
-
-
 def test_without_a_driver_on_this_computer_it_is_said_with_its_remedy(tmp_path: Path) -> None:
     sentence = (
         "card: the NI-DAQmx driver is not installed on this computer. "
@@ -123,9 +120,6 @@ def test_a_device_server_that_does_not_run_is_said_with_its_remedy(tmp_path: Pat
     )
     code, said = run(file, tmp_path)
     assert (code, said) == (1, line.replace("✗ FAIL  ", "✗ ").replace(".  ", ". "))
-
-
-# --- a part of the card that another program has ----------------------------------------------------------
 
 
 def output(other: Connection, line: str) -> None:
@@ -186,8 +180,6 @@ def test_what_another_program_holds_is_said_with_its_remedy_and_is_free_again_wh
     code, lines = check(file)
     assert code == 0, lines
 
-
-# --- a calibration that is not there or doesn't fit ---------------------------------------------------------
 
 MISSING = "is missing: no water without a calibration; weigh what the valve gives and enter it with its day"
 

@@ -106,9 +106,6 @@ def test_a_real_valve_is_not_pulsed_unasked() -> None:
     assert "✗" not in result.output
 
 
-# --- a card in a rig's file ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("was", "becomes", "message"),
     [

@@ -65,9 +65,6 @@ def folder(recorded: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(recorded, tmp_path / "session"))
 
 
-# --- help -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_says_what_it_is_for(command: str) -> None:
     result = rig(command, "--help")
@@ -85,9 +82,6 @@ def test_rig_alone_lists_the_commands() -> None:
     result = rig()
     for command in COMMANDS:
         assert command in result.stdout
-
-
-# --- run ------------------------------------------------------------------------------------------
 
 
 def test_a_fast_run_writes_a_folder_with_everything_and_can_be_replayed(tmp_path: Path) -> None:
@@ -158,9 +152,6 @@ def test_a_folder_that_cant_be_written_is_named_with_the_remedy(tmp_path: Path) 
     assert sentence.endswith(
         "can't be written (Not a directory); choose a folder that can, with --out or the rig's data_dir"
     )
-
-
-# --- replay, summary, validate ----------------------------------------------------------------------
 
 
 def test_a_session_with_one_changed_decision_is_not_replayed_and_the_line_is_named(folder: Path) -> None:
@@ -240,9 +231,6 @@ def test_the_shipped_stages_and_rigs_are_listed() -> None:
     for kind in ("stages", "rigs"):
         for name in shipped(kind):
             assert f"{kind[:-1]}  {name}\n" in result.stdout
-
-
-# --- commanding -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -367,9 +355,6 @@ def test_a_session_whose_watcher_is_gone_makes_its_products_itself(tmp_path: Pat
     assert process.exitcode == 0
     assert (folder / SUMMARY_TEXT).exists()
     assert (folder / NWB_FILE).exists()
-
-
-# --- export -----------------------------------------------------------------------------------------
 
 
 def test_export_nwb_writes_the_file_and_names_what_nobody_told_it(folder: Path) -> None:

@@ -91,9 +91,6 @@ def sent_raw(running: Running, data: bytes) -> bytes | None:
         context.destroy(linger=0)
 
 
-# --- asking ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("applied", "stage"), [(True, Stage.APPLIED), (False, Stage.REFUSED)])
 def test_a_request_is_acknowledged_and_then_answered(
     server: ControlServer, tmp_path: Path, applied: bool, stage: Stage
@@ -178,9 +175,6 @@ def test_an_answer_given_just_before_the_end_still_arrives(tmp_path: Path) -> No
     server.close()
 
     assert [reply.what for reply in replies] == ["stops now"]
-
-
-# --- refusing -------------------------------------------------------------------------------------
 
 
 def test_a_request_that_came_too_late_is_refused_and_not_carried_out(server: ControlServer, tmp_path: Path) -> None:
@@ -268,9 +262,6 @@ def test_a_session_that_acknowledges_and_then_hangs_is_named(server: ControlServ
     assert next(replies).stage is Stage.RECEIVED
     with pytest.raises(ControlError, match="did not answer"):
         next(replies)
-
-
-# --- key files ------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes of files are POSIX's")

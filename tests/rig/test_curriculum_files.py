@@ -115,9 +115,6 @@ def test_a_cohort_that_is_not_there_is_answered_with_those_that_are() -> None:
         open_curriculum("visual_behavior").for_cohort("C/D")
 
 
-# --- stages beside it -------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def own(tmp_path: Path) -> CurriculumFile:
     """Our curriculum with copies of its stages beside it."""
@@ -153,9 +150,6 @@ def test_a_stage_that_calls_itself_otherwise_is_named(own: CurriculumFile) -> No
     assert problems_of(own.path)[0].endswith("cohort A/B: the file of TRAINING_2_gratings_flashed calls itself T2")
 
 
-# --- what differs -----------------------------------------------------------------------------------------
-
-
 def test_a_curriculum_does_not_differ_from_itself_nor_by_order_of_fields_nor_comments(own: CurriculumFile) -> None:
     ours = open_curriculum("visual_behavior")
     assert differences(ours, ours) == []
@@ -189,9 +183,6 @@ def test_a_parameter_of_a_stage_is_a_difference_of_the_curricula(own: Curriculum
     assert [str(each) for each in differences(open_curriculum("visual_behavior"), own)] == [
         "OPHYS_4_images_{novel}.reward_volume_ul: 7 | 5"
     ]
-
-
-# --- in words and as a picture ------------------------------------------------------------------------------
 
 
 def test_every_stage_and_what_leads_out_of_it_is_shown() -> None:

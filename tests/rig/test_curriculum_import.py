@@ -38,9 +38,6 @@ def line_of(text: str, part: str) -> int:
     return text[: text.index(part)].count("\n") + 1
 
 
-# --- the real ones ----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", REGIMENS)
 def test_every_regimen_is_imported_and_is_our_curriculum_but_for_what_is_explained(
     tmp_path: Path, tell: Tell, name: str
@@ -122,8 +119,6 @@ def test_a_folder_that_is_in_use_is_left_as_it_is(tmp_path: Path) -> None:
         import_regimen(TASK_1A, tmp_path / "made")
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["mine.txt"]
 
-
-# --- whatever is changed in one -----------------------------------------------------------------------------
 
 # A line of the regimen's common parameters, another value for it, and what comes of it: a parameter of some stage,
 # a remark that it has no effect, or that it is not understood.
@@ -229,9 +224,6 @@ def test_a_parameter_that_may_be_ignored_is_left_out_and_said(tmp_path: Path) ->
     made, _ = import_regimen(file, tmp_path / "made", leave_out=["tone_hz"])
     head = made.path.read_text(encoding="utf-8")
     assert "tone_hz: 5000: left out, as asked: it is not understood and has no effect" in head
-
-
-# --- what is no regimen -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

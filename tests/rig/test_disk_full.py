@@ -196,9 +196,6 @@ def test_a_writer_that_cant_write_says_so_once_and_goes_on_in_the_room_of_its_re
     writer.close()
 
 
-# --- before the session -----------------------------------------------------------------------------
-
-
 def test_a_disk_without_room_for_the_reserve_is_refused_and_no_folder_is_left(tmp_path: Path) -> None:
     with no_file_above(1_000_000), pytest.raises(LogError) as caught:
         LogWriter(tmp_path / "session")

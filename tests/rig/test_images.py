@@ -92,9 +92,6 @@ def same(images: ImageSet, pictures: dict[str, GreyFrame]) -> None:
         assert (images.picture(name) == each).all()
 
 
-# --- importing ----------------------------------------------------------------------------------------
-
-
 def test_a_set_comes_from_camstims_pickle_unchanged(library: Path) -> None:
     same(ImageSet.open(sets_of(library) / "A"), PICTURES)
 
@@ -218,9 +215,6 @@ def test_what_is_no_movie_is_refused(frames: np.ndarray, tmp_path: Path) -> None
         import_movie("natural_movie_one", tmp_path / "movie.npy", library=tmp_path, replace=False)
 
 
-# --- in a session -------------------------------------------------------------------------------------
-
-
 def test_the_log_calls_stand_ins_by_names_of_their_own_and_says_so() -> None:
     ran = run(stage(movie=MOVIE))
     started: SessionStarted = ran.all(SessionStarted)[0]
@@ -296,9 +290,6 @@ def test_a_session_with_a_changed_or_missing_picture_does_not_start(harm: str, l
     with pytest.raises(ConfigError, match=f"{NAMES[3]}.png") as refusal:
         pictures_of(stage(), simulated=True, library=copy)
     assert "import image set A again" in str(refusal.value)
-
-
-# --- on the command line ------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -59,8 +59,6 @@ class Scripted:
     level: bool = False
     name: str = "microscope"
 
-    # --- Microscope
-
     def open(self) -> Identity:
         return Identity(device=self.name, model="scripted")
 
@@ -109,8 +107,6 @@ class Scripted:
             if command in ("stop", "abort") and not fails and not self.goes_on:
                 self._ended_s = min(self._ended_s, at_s)
 
-    # --- SyncOutputs
-
     def acquire(self, *, level: bool) -> None:
         if level and not self.level:
             self._begun_s, self._ended_s = self.now_s + self.frames_after_s, NEVER_S
@@ -124,8 +120,6 @@ class Scripted:
 
     def running(self, *, level: bool) -> None:
         pass
-
-    # --- the card
 
     @property
     def acquires(self) -> bool:
@@ -466,9 +460,6 @@ def test_whatever_the_microscope_does_it_ends_within_the_limits_with_the_line_lo
         assert run.commands[-1] in ("stop", "abort"), "whatever was begun is told to end, and nothing after it"
     has_lied = any(phase in (S.IDLE, S.STOPPED) for _, phase in unasked)
     assert not run.scripted.acquires or run.findings or has_lied, "what may still acquire is named"
-
-
-# --- cameras ------------------------------------------------------------------------------------------
 
 
 @dataclass

@@ -36,8 +36,6 @@ from stages.events import InputEvent, Note, SessionEnded, SessionStarted
 from tests.builders import GRATINGS, run, stage
 from tests.rig.writers import KeepingWriter
 
-# --- events ---------------------------------------------------------------------------------------
-
 
 def types_of(module: ModuleType) -> set[type[msgspec.Struct]]:
     """All events that a module defines."""
@@ -112,9 +110,6 @@ def test_an_event_comes_out_of_its_line_as_it_went_in(event: type[msgspec.Struct
     comes_out()
 
 
-# --- writer and reader ----------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole session."""
@@ -180,9 +175,6 @@ def test_a_folder_that_holds_a_session_is_not_written_to(folder: Path) -> None:
         LogWriter(folder)
 
     assert (folder / EVENTS).read_bytes() == before
-
-
-# --- damage ---------------------------------------------------------------------------------------
 
 
 def cut(path: Path, n_bytes: int) -> None:
@@ -280,9 +272,6 @@ def test_a_log_cut_anywhere_is_read_as_far_as_its_last_whole_line_or_refused(rec
                 read_session(Path(name))
 
 
-# --- what is no log -------------------------------------------------------------------------------
-
-
 def no_folder(folder: Path) -> None:
     shutil.rmtree(folder)
 
@@ -365,9 +354,6 @@ def test_what_is_no_log_of_ours_is_refused_with_a_sentence(
 
     assert said in str(caught.value)
     assert str(caught.value).startswith(str(folder))
-
-
-# --- following ------------------------------------------------------------------------------------
 
 
 @given(cuts=st.lists(st.integers(0, 20_000), max_size=8).map(sorted))

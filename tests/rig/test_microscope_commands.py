@@ -40,9 +40,6 @@ def rig(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-# --- keys -------------------------------------------------------------------------------------------
-
-
 def test_keys_are_made_listed_and_shown_and_the_secret_is_never_printed(tmp_path: Path) -> None:
     made = rig("keys", "make", "rig1")
     secret = tmp_path / "config" / "open-vision-rig" / "keys" / "rig1.secret.json"
@@ -94,9 +91,6 @@ def test_the_protocol_is_printed_on_one_page() -> None:
     assert printed.strip() == (hardware.microscope.__doc__ or "").strip()
     for word in ("hello", "command", "beat", "goodbye", "welcome", "reply", "beatback", "status", "expires_at_s"):
         assert word in printed
-
-
-# --- serving ----------------------------------------------------------------------------------------
 
 
 def zmq_config(port: int, keys: Path) -> ZmqMicroscopeConfig:
@@ -186,8 +180,6 @@ def test_a_microscope_is_stopped_before_its_program_ends(tmp_path: Path, name: s
         serving.stdout.close()  # type: ignore[union-attr]
     assert said.read_text().split() == ["start", "stop"]
 
-
-# --- a rig's file -----------------------------------------------------------------------------------
 
 LINK = shipped("rigs")["simulated_link"].read_text(encoding="utf-8")
 ZMQ = """  kind: zmq

@@ -85,9 +85,6 @@ def exported(log: SessionLog) -> Path:
     return export_nwb(log).path
 
 
-# --- what is in it ----------------------------------------------------------------------------------
-
-
 def test_the_archive_s_inspector_and_the_validator_find_nothing_but_suggestions(exported: Path) -> None:
     wrong, _ = problems(exported)
 
@@ -244,9 +241,6 @@ def test_a_device_that_says_twice_what_it_is_is_one_device(log: SessionLog, tmp_
         assert "; its counters, " in file[f"general/devices/{entry.event.device}"].attrs["description"]
 
 
-# --- the monitor's delay ----------------------------------------------------------------------------
-
-
 def test_the_delay_is_in_change_times_and_presentations_and_nowhere_else(log: SessionLog, tmp_path: Path) -> None:
     short = export_nwb(log, path=tmp_path / "short.nwb").path
     delay = MonitorDelay(0.0355, DelayOrigin.MEASURED, 0.0004)
@@ -338,9 +332,6 @@ def test_frames_of_the_microscope_are_counted_from_the_trigger_and_say_whose_pla
         assert about["files"] == stopped.files
 
 
-# --- the wheel --------------------------------------------------------------------------------------
-
-
 def wheel(turns: np.ndarray, *, supply_v: float = 4.88) -> np.ndarray:
     """Flips of a wheel that has made so many turns at each."""
     flips = np.zeros(len(turns), FLIP_DTYPE)
@@ -379,9 +370,6 @@ def test_an_encoder_without_readings_and_sessions_of_few_flips_stand_still(n: in
 
     assert running.speed_cm_s.tolist() == [0.0] * n
     assert len(running.turned_deg) == len(running.speed_unfiltered_cm_s) == n
-
-
-# --- planted faults ---------------------------------------------------------------------------------
 
 
 def entries_with(log: SessionLog, change: Callable[[Entry], list[Entry]]) -> SessionLog:
@@ -632,8 +620,6 @@ def test_a_confirmation_without_its_order_is_no_reason_to_refuse(log: SessionLog
     )
     refuse_contradictions(torn)
 
-
-# --- when it can't be written -----------------------------------------------------------------------
 
 LIMITED = """
 import resource, signal, sys

@@ -212,9 +212,6 @@ def test_a_real_session_that_camstim_recorded_gives_its_published_figures(tmp_pa
     tell(f"peak d′ {row.peak_d_prime:.5f}, {row.n_contingent} contingent trials, {row.aborted_time_share:.0%} aborted")
 
 
-# --- what is refused ------------------------------------------------------------------------------
-
-
 def test_logs_that_are_no_parts_of_one_session_are_refused(tmp_path: Path, two_parts: list[Path]) -> None:
     logs = [read_session(folder) for folder in two_parts]
     other = read_session(session(tmp_path, stage(IMAGES), n=3, mouse="M2", begins=BEGAN + timedelta(hours=1)))
@@ -239,9 +236,6 @@ def test_a_log_with_a_line_that_cannot_be_read_is_refused_by_its_number(tmp_path
 
     with pytest.raises(ProjectionError, match=rf"{EVENTS}:41: not readable.*bring back the file from a copy"):
         project([read_session(folder)], day=DAY)
-
-
-# --- the rows against the logs --------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -90,9 +90,6 @@ def crashes(plan: SessionPlan) -> str:
     return "the session's process ended with code -9"
 
 
-# --- the order ------------------------------------------------------------------------------------
-
-
 def test_a_first_day_weighs_runs_records_decides_and_says_what_is_owed(there: Laboratory) -> None:
     operator = Scripted()
 
@@ -173,9 +170,6 @@ def test_a_passive_day_without_its_water_is_refused_and_what_was_given_counts(
 
     assert second.asked == ["name shown", f"water, at least {1.0 - (gives_ml or 0.0):.2f}"]  # it was weighed before
     assert len(logs(there)) == 1
-
-
-# --- refusals -------------------------------------------------------------------------------------
 
 
 def edited(there: Laboratory) -> None:
@@ -402,9 +396,6 @@ def test_a_start_that_is_interrupted_before_its_session_leaves_the_day_free(ther
 def test_an_unknown_mouse_is_refused_by_the_nearest_name(there: Laboratory) -> None:
     with pytest.raises(LabError, match="there is no mouse M2"):
         there.start("M2")
-
-
-# --- second sessions and crashes -------------------------------------------------------------------
 
 
 def test_a_second_session_on_one_day_needs_an_override_with_a_reason(there: Laboratory) -> None:
@@ -845,9 +836,6 @@ def closing_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rig.records.recover.finish", lambda _folder, **_names: Told())
 
 
-# --- without the laboratory ---------------------------------------------------------------------------
-
-
 def test_a_rig_runs_on_while_the_laboratory_is_away_if_somebody_says_so(tmp_path: Path) -> None:
     nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
     lab = open_lab(
@@ -918,9 +906,6 @@ def test_a_model_mouse_is_not_counted_among_a_real_ones_sessions(there: Laborato
 
     with pytest.raises(StartRefused, match="had its sessions on simulated rigs, and simulated_imaging is real"):
         there.start()
-
-
-# --- several rigs on one PostgreSQL -------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -57,9 +57,6 @@ def row(number: int, outcome: Outcome, *licks_s: float, change_s: float = 3.0) -
     )
 
 
-# --- in figures -------------------------------------------------------------------------------------
-
-
 def test_a_session_gets_the_figures_that_take_all_its_trials_together() -> None:
     summary, _ = summarise(long().as_read())
     outcomes = [r.outcome for r in long().live.trials.rows]
@@ -97,9 +94,6 @@ def test_a_stage_without_trials_has_no_response_window_and_a_summary_all_the_sam
     assert response_window_s({"sweep": {}}) is None
     summary = with_performance(changed(n_go=0), [], stage_parameters={})
     assert (summary.peak_d_prime, summary.n_engaged) == (None, None)
-
-
-# --- trials -----------------------------------------------------------------------------------------
 
 
 def test_columns_keep_each_lick_with_its_trial() -> None:
@@ -152,9 +146,6 @@ def test_the_picture_has_the_rates_of_the_summary_and_no_water_below_nothing() -
     assert water.get_ylabel() == "water (mL)"
     assert water.get_ylim()[0] == 0.0
     assert trials["rolling_hit_rate"].iloc[0] == 0.5, "the table has AllenSDK's corrected rates as before"
-
-
-# --- in words ---------------------------------------------------------------------------------------
 
 
 def test_one_is_told_in_the_singular() -> None:

@@ -181,9 +181,6 @@ def say(tell: Tell) -> Any:
     return said
 
 
-# --- the driver ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", [IMAGES, GRATINGS, STATIC, FREE_WATER])
 def test_the_driver_decides_as_the_whole_loop_does(name: str) -> None:
     rig = rig_config(behaviour="perfect", card={"kind": "simulated", "drift_ppm": 0})
@@ -199,9 +196,6 @@ def test_the_driver_decides_as_the_whole_loop_does(name: str) -> None:
 def _rounded(item: tuple[int, Any]) -> tuple[Any, ...]:
     fields = msgspec.to_builtins(item[1])
     return item[0], {name: round(value, 4) if isinstance(value, float) else value for name, value in fields.items()}
-
-
-# --- change times -------------------------------------------------------------------------------------
 
 
 def test_fresh_change_flashes_follow_the_renormalised_geometric(say: Any) -> None:
@@ -236,9 +230,6 @@ def test_fresh_static_change_times_follow_the_truncated_exponential(say: Any) ->
         assert found.pvalue > LEAST_P
         assert waits_s.mean() == pytest.approx(truncated_mean_s(change), abs=0.1)
         assert 0 <= waits_s.min() <= waits_s.max() <= below_s
-
-
-# --- catch trials and pairs of images -----------------------------------------------------------------
 
 
 def test_of_each_64_completed_image_trials_8_are_catch_trials() -> None:
@@ -298,9 +289,6 @@ def test_a_change_of_gratings_shows_either_orientation_of_its_group_at_random(na
         say(f"{group}: {sorted(drawn.values())}, p = {p:.3f}; {sum(again)} of {len(again)} as last, p = {p_again:.3f}")
         assert len(drawn) == 2
         assert min(p, p_again) > LEAST_P
-
-
-# --- omissions ----------------------------------------------------------------------------------------
 
 
 def eligible_flashes(session: Driven) -> tuple[int, int]:
@@ -415,9 +403,6 @@ def test_an_abort_leaves_no_flash_protected(flashes_before: int, after_s: float,
     assert p > LEAST_P
 
 
-# --- repeats ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", [IMAGES, GRATINGS, STATIC])
 def test_aborted_parameters_come_up_to_six_times_then_fresh_ones(name: str, say: Any) -> None:
     lengths: Counter[int] = Counter()
@@ -454,9 +439,6 @@ def _numbered(trials: list[tuple[TrialStarted, Outcome]]) -> Iterator[tuple[int,
 
 def _parameters(event: TrialStarted) -> tuple[Any, ...]:
     return event.change_after, event.catch, event.auto_rewarded, event.initial_stimulus, event.change_stimulus
-
-
-# --- water --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [IMAGES, GRATINGS, STATIC])

@@ -121,9 +121,6 @@ def test_every_stream_of_an_imaging_session_is_where_it_really_was(
         assert np.diff(frames_s[group::n_groups]) == pytest.approx(period_s, rel=2e-4), "a plane's frames are its own"
 
 
-# --- in simulated time: policies, and ends of every kind ----------------------------------------------------
-
-
 def lost(policy: str, **changes: Any) -> Ran:
     """A session whose 2-photon line dies at 6 s."""
     config = rig_config("simulated_imaging", faults={"vsync_2p_dead_s": 6.0}, policies={"microscope": policy})

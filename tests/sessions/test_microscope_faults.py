@@ -115,9 +115,6 @@ def test_a_microscope_that_answers_no_stop_for_a_while_keeps_what_it_has_recorde
     tell(f"at the end: {what[-2:]}")
 
 
-# --- whole sessions -------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Whole:
     """A whole session with a microscope that fails."""

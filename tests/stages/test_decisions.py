@@ -118,9 +118,6 @@ def test_a_figure_that_two_criteria_share_stands_on_the_true_side_of_both_their_
     )
 
 
-# --- an operator's placements ---------------------------------------------------------------------------
-
-
 def test_a_placement_is_obeyed_and_said_with_its_name_its_reason_and_what_the_curriculum_says() -> None:
     placement = placed(OPHYS_0, "s01", reason="another lab trained it")
     decision = decide(curriculum(), lived([POOR, GOOD]), placements=[placement])
@@ -171,8 +168,6 @@ def test_a_decision_names_its_curriculum_by_what_has_an_effect() -> None:
     assert of.sha256 != decide(curriculum("B/A"), []).curriculum.sha256
     assert re.fullmatch("[0-9a-f]{64}", of.sha256)
 
-
-# --- wrong histories --------------------------------------------------------------------------------------
 
 Wrong = Callable[[list[SessionFacts]], list[SessionFacts]]
 
@@ -241,8 +236,6 @@ def test_a_placement_that_is_there_twice_is_refused() -> None:
     with pytest.raises(HistoryMisfit, match="placement p1 is there twice"):
         decide(curriculum(), [], placements=[placed(T3, None, id="p1"), placed(T4, None, id="p1")])
 
-
-# --- whatever the mouse does ------------------------------------------------------------------------------
 
 NEAR = [1.0, math.nextafter(1, 2), math.nextafter(1, 0), 2.0, math.nextafter(2, 3), math.nextafter(2, 1), 1.996, 2.004]
 ROWS = st.fixed_dictionaries(
@@ -362,9 +355,6 @@ def test_a_stage_that_was_not_due_always_stops_the_mouse(rows: list[dict[str, An
     ]
     with pytest.raises(HistoryMisfit, match=f"session {session.session_id} "):
         decide(curriculum(), edited)
-
-
-# --- a curriculum that is changed in mid-training -----------------------------------------------------------
 
 
 def stricter() -> Curriculum:

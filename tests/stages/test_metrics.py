@@ -66,8 +66,6 @@ def session(columns: TrialColumns, **settings: Any) -> Any:
     return session_performance(columns, **{"monitor_delay_s": 0.0, **settings})
 
 
-# --- the recorded session ---------------------------------------------------------------------------
-
 ALLEN_SDK = {
     "trial_count": 953,
     "go_trial_count": 94,
@@ -127,9 +125,6 @@ def test_published_sessions_have_the_log_linear_d_prime() -> None:
             n_catch=n["n_false_alarm"] + n["n_correct_reject"],
         )
         assert got == pytest.approx(float(row["dprime"] or NAN), nan_ok=True)
-
-
-# --- rates and d-prime ------------------------------------------------------------------------------
 
 
 def test_a_rate_of_nothing_is_nan() -> None:
@@ -240,9 +235,6 @@ def test_contingent_trials_are_go_and_catch_that_were_completed() -> None:
     assert n_contingent(trials(*Outcome)) == 4
 
 
-# --- reward rate and engagement ---------------------------------------------------------------------
-
-
 def test_the_first_ten_trials_have_no_reward_rate() -> None:
     rates = reward_rates_per_min(trials(*[HIT] * 11), monitor_delay_s=0)
     assert np.isnan(rates[:10]).all()
@@ -299,9 +291,6 @@ def test_engaged_is_above_two_rewards_a_minute_and_never_without_a_rate() -> Non
     assert are_engaged(np.array([NAN, 0.0, 2.0, np.nextafter(2.0, 3.0)])).tolist() == [False, False, False, True]
 
 
-# --- the session's figures --------------------------------------------------------------------------
-
-
 def test_a_session_without_trials_has_counts_of_0_and_no_figures() -> None:
     got = asdict(session(trials()))
     assert {value for name, value in got.items() if name.endswith("_count")} == {0}
@@ -329,9 +318,6 @@ def test_columns_that_do_not_fit_are_refused(changes: dict[str, np.ndarray], why
     fields = {name: getattr(trials(MISS), name) for name in TrialColumns.__dataclass_fields__}
     with pytest.raises(ValueError, match=why):
         TrialColumns(**{**fields, **changes})
-
-
-# --- against a plain loop ---------------------------------------------------------------------------
 
 
 def plain_rate(outcomes: Sequence[Outcome], row: int, yes: Outcome, no: Outcome) -> tuple[float, int]:

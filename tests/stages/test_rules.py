@@ -98,9 +98,6 @@ def blocks(ran: Ran) -> list[BlockKind]:
     return [event.block for event in ran.all(BlockStarted)]
 
 
-# --- what a lick does -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("lick_after_change_s", "go", "catch"),
     [
@@ -146,9 +143,6 @@ def test_where_early_licks_do_not_abort_the_trial_goes_on() -> None:
     ran = run(plain(abort_on_early_lick=False), RIG, licks_s=[change_s - 1.0, change_s + 0.4], seed=seed)
     assert outcomes(ran)[0] is HIT
     assert not ran.all(Aborted)
-
-
-# --- aborts and repeats -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -223,9 +217,6 @@ def _parameters(event: TrialStarted) -> tuple[Any, ...]:
     return event.change_after, event.catch, event.auto_rewarded, event.initial_stimulus, event.change_stimulus
 
 
-# --- the clock of a trial ---------------------------------------------------------------------------
-
-
 def test_a_completed_trial_ends_255_refreshes_after_its_change_and_the_next_begins_on_the_next_flash() -> None:
     ran = hour(MouseKind.NEVER, 1)
     changes = [entry.refresh for entry in ran.entries(Change, ShamChange)]
@@ -249,9 +240,6 @@ def test_a_session_ends_with_the_trial_in_which_its_time_ran_out() -> None:
     *_, before, last = [entry.refresh for entry in ran.entries(TrialEnded)]
     assert ran.ended.reason is EndReason.TIME
     assert before < task + 60 * 60 * HZ <= last
-
-
-# --- warm-up and auto rewards -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
@@ -325,9 +313,6 @@ def test_a_trial_is_never_paid_twice() -> None:
         ledger.command(kind=RewardKind.AUTO, trial=0, volume_ul=5.0)
 
 
-# --- omissions --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("kind", [MouseKind.PERFECT, MouseKind.NEVER, MouseKind.ALWAYS])
 def test_the_first_flash_a_change_the_flash_before_it_and_the_one_after_an_omission_are_never_left_out(
@@ -366,9 +351,6 @@ def test_a_mouse_that_never_licks_sees_the_share_of_omissions_that_the_rule_pred
 
 def test_stages_without_omissions_leave_nothing_out() -> None:
     assert not silent(1).all(FlashOmitted)
-
-
-# --- what changes to what ---------------------------------------------------------------------------
 
 
 def _completed(ran: Ran) -> list[TrialStarted]:
@@ -479,9 +461,6 @@ def test_static_changes_come_2_25_s_plus_an_exponential_time_after_the_start() -
         draws.completed(rewarded=True)
     assert 2.25 <= min(waits_s) <= max(waits_s) <= 8.25
     assert np.mean(waits_s) - 2.25 == pytest.approx(1.69, abs=0.05)  # of the truncated distribution (TASK_FACTS 1.4)
-
-
-# --- the static stages ------------------------------------------------------------------------------
 
 
 STATIC, FREE_WATER = "TRAINING_1_gratings", "TRAINING_0_gratings_autorewards_15min"
@@ -603,9 +582,6 @@ def test_a_static_stimulus_comes_back_in_time_when_a_pause_is_called_off_as_it_w
     assert not any(event.late_refreshes for event in ran.all(FlashShown))
 
 
-# --- pause, stop, stop-now --------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "between_s",
     [
@@ -667,9 +643,6 @@ def test_stop_now_cuts_the_trial_and_the_closing_blocks() -> None:
     assert outcomes(ran)[-1] is INCOMPLETE
     assert ran.ended.time_s == pytest.approx(10.0, abs=0.1)
     assert isinstance(ran.log.entries[-1].event, SessionEnded)
-
-
-# --- free rewards -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -759,9 +732,6 @@ def test_a_free_reward_never_counts_as_a_trials() -> None:
     ran = run(plain(), RIG, licks_s=[], seed=seed, commands=[command("reward", at_s=first_change_s(seed) - 1.0)])
     assert outcomes(ran)[0] is MISS
     assert ran.live.trials.rows[0].reward_volume_ul == 0.0
-
-
-# --- the automaton's table --------------------------------------------------------------------------
 
 
 def automaton() -> Any:

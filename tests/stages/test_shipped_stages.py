@@ -214,8 +214,6 @@ def test_every_key_of_the_table_stands_in_some_regimen() -> None:
     assert keys == set(EXPECTED) | set(IGNORED)
 
 
-# --- the sessions of the release ----------------------------------------------------------------------
-
 OTHER_REGIMEN = {"TRAINING_4_images_A_handoff_ready", "TRAINING_4_images_A_handoff_lapsed"}
 """Of regimen v1.0.3, whose hand-off stages came without epilogue and whose imaging stages began without warm-up
 (TASK_FACTS 2): stages of another regimen, not image sets of ours."""

@@ -71,9 +71,6 @@ def patches_of(ran: Ran) -> list[Gabor]:
     return [stimuli[event.stimulus] for event in ran.all(FlashShown)]
 
 
-# --- what is shown ------------------------------------------------------------------------------------
-
-
 def test_the_shipped_sweep_is_the_published_one() -> None:
     parameters = load_stage(SWEEP)
     assert isinstance(parameters, SweepParameters)
@@ -121,9 +118,6 @@ def test_patches_come_on_the_grid_for_as_long_as_they_should(gap_s: float) -> No
         assert set(shown[event.refresh + ON : event.refresh + ON + gap]) <= {0}
     assert not shown[: onsets[0]].any()
     assert not shown[onsets[-1] + ON :].any()
-
-
-# --- the session around it ----------------------------------------------------------------------------
 
 
 def test_the_blocks_are_gray_sweep_gray_movie_and_the_end_is_told() -> None:
@@ -236,9 +230,6 @@ def test_a_sweep_asked_for_a_trial_is_an_error_of_this_program() -> None:
         NoDraws().next()
 
 
-# --- jumping, stepping, replaying ---------------------------------------------------------------------
-
-
 @given(
     behaviour=draw.screens,
     seed=draw.seeds,
@@ -275,8 +266,6 @@ DECIDED = (
     SpoutCommanded,
     SessionEnded,
 )
-
-# --- records ------------------------------------------------------------------------------------------
 
 
 def test_the_table_holds_each_patch_with_its_place() -> None:

@@ -33,9 +33,6 @@ def noise(seed: int, shape: tuple[int, int] = PICTURE_SHAPE) -> GreyFrame:
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
-# --- what ships ---------------------------------------------------------------------------------------
-
-
 def test_every_published_set_has_stand_ins() -> None:
     assert sorted(LETTERS) == sorted(shipped("image_sets"))
 
@@ -110,9 +107,6 @@ def test_the_stand_in_movie_is_the_same_every_time_and_falls_off_as_one_over_f()
     assert alike[0] > 0.85 > alike[1] > alike[2]
 
 
-# --- preparing ----------------------------------------------------------------------------------------
-
-
 def test_the_warp_leaves_exactly_the_picture_and_fills_the_screen() -> None:
     top, left = ((CANVAS_SHAPE[i] - PICTURE_SHAPE[i]) // 2 for i in (0, 1))
     canvases = []
@@ -151,9 +145,6 @@ def test_a_photograph_of_one_grey_level_is_refused(black_share: float) -> None:
 @pytest.mark.parametrize("shape", [(512, 512), (300, 900), (900, 300), (459, 587)])
 def test_a_photograph_of_any_shape_is_cropped_to_a_pictures(shape: tuple[int, int]) -> None:
     assert cropped(noise(2, shape)).shape == PICTURE_SHAPE
-
-
-# --- what is refused ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -98,8 +98,6 @@ class StochasticMouse:
         self._bout_tick = 0
         self._turns: list[int] = []  # ticks on which it quits or comes back
 
-    # --- ModelMouse ---------------------------------------------------------------------------------
-
     def see(self, *, host_s: float, identity: str) -> None:
         """See ``ModelMouse.see``."""
         if identity == GRAY_IDENTITY:
@@ -183,8 +181,6 @@ class StochasticMouse:
         """See ``ModelMouse.distance_cm``."""
         return self._running.distance_cm(time_s)
 
-    # --- one flash ------------------------------------------------------------------------------------
-
     def _turn(self, host_s: float) -> bool:
         """Draw whether it quits now, or comes back; return whether it does."""
         p = self.parameters
@@ -261,8 +257,6 @@ class StochasticMouse:
             self._next_s = self._bout[-1]
         else:
             self._next_s = max(self._idle_from_s + self._idle_wait_s, self._last_lick_s + LONGEST_LICK_S)
-
-    # --- while a stimulus stays on --------------------------------------------------------------------
 
     def _look_ahead(self, after_s: float) -> None:
         """Draw on which tick after a time the next bout begins, if nothing changes until then."""

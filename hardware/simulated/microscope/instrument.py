@@ -73,8 +73,6 @@ class SimulatedInstrument:
         """Of the session: one that is recorded again gets files of its own."""
         self._announced_s = self._host_s()
 
-    # --- faults -------------------------------------------------------------------------------------
-
     def reached(self, step: MicroscopeStep) -> None:
         """Take note that a recording has come so far."""
         wrong = self._wrong
@@ -123,8 +121,6 @@ class SimulatedInstrument:
         if self.suffers(Fault.REFUSES):
             raise Cannot("its shutter is stuck")
         self._told(name, session)
-
-    # --- Instrument ---------------------------------------------------------------------------------
 
     def about(self) -> About:
         """See ``Instrument.about``."""
@@ -192,8 +188,6 @@ class SimulatedInstrument:
                 files=files,
                 phase=MicroscopePhase.ACQUIRING if triggered else None,
             )
-
-    # --- pulses -------------------------------------------------------------------------------------
 
     def announce(self) -> tuple[list[float], float]:
         """Return the pulses that have become known since the last call, and until when; on the host's clock."""

@@ -130,8 +130,6 @@ class SimulatedMicroscopeProcess:
             process.kill()
             process.wait()
 
-    # --- the rig's side -----------------------------------------------------------------------------
-
     @property
     def peer(self) -> Peer:
         """How the rig's client finds it."""
@@ -182,8 +180,6 @@ class SimulatedMicroscopeProcess:
         if self._process is not None:
             freeze(self._process.pid)
             self._later(lasts_s, self._process)
-
-    # --- the process's side -------------------------------------------------------------------------
 
     def _start(self) -> None:
         self.n_runs += 1

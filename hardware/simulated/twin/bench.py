@@ -64,8 +64,6 @@ class TwinBench:
         """Close the channel; a lease of it drops."""
         self._channel.close()
 
-    # --- time ---------------------------------------------------------------------------------------
-
     def now_s(self) -> float:
         """Return the host's time, or the stepped clock's."""
         return self._now_s if self._stepped else time.perf_counter()
@@ -81,8 +79,6 @@ class TwinBench:
     def host_s(self, ticks: int) -> float:
         """Return the host time of a count of the card."""
         return float(self._ask("host_s", ticks=ticks))
-
-    # --- nets ---------------------------------------------------------------------------------------
 
     def edges(self, line: str, times_s: list[float], first_level: bool = True) -> None:
         """Let a net toggle at times ahead, to ``first_level`` at the first."""
@@ -119,8 +115,6 @@ class TwinBench:
     def n_tasks(self) -> int:
         """Return how many tasks clients hold."""
         return int(self._ask("n_tasks"))
-
-    # --- the mouse ----------------------------------------------------------------------------------
 
     def mouse(
         self,
@@ -189,8 +183,6 @@ class TwinBench:
             licks=[(host_s, ticks, reached) for host_s, ticks, reached in truth["licks"]],
             drinks=[(host_s, ticks) for host_s, ticks in truth["drinks"]],
         )
-
-    # --- faults -------------------------------------------------------------------------------------
 
     def fault(self, name: str, **args: Any) -> None:  # noqa: ANN401
         """Break something; ``at_s`` where it is taken is a host time, now without it.

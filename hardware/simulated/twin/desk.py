@@ -112,8 +112,6 @@ class Desk:
     def _card(self) -> Card:
         return self._servicer.card
 
-    # --- time ---------------------------------------------------------------------------------------
-
     def _advance(self, host_s: float) -> float:
         clock = self._servicer.clock
         if not isinstance(clock, VirtualClock):
@@ -134,8 +132,6 @@ class Desk:
 
     def _at(self, at_s: float | None) -> int:
         return self._card.now if at_s is None else self._card.clock.ticks(at_s)
-
-    # --- nets ---------------------------------------------------------------------------------------
 
     def _edges(self, line: str, times_s: list[float], first_level: bool) -> None:
         card, pin = self._card, self._card.resolve(line)
@@ -168,8 +164,6 @@ class Desk:
         points = volts if isinstance(volts, list) else [(0.0, volts)]
         source = Piecewise([card.clock.ticks(host_s) for host_s, _ in points], [v for _, v in points])
         card.analog.connect(channel, source, from_ticks=card.now)
-
-    # --- the mouse ----------------------------------------------------------------------------------
 
     def _put_mouse(
         self,
@@ -237,8 +231,6 @@ class Desk:
             "licks": [(host_s, ticks - zero, reached) for host_s, ticks, reached in mouse.licks],
             "drinks": [(host_s, ticks - zero) for host_s, ticks in mouse.drinks],
         }
-
-    # --- faults -------------------------------------------------------------------------------------
 
     def _fault(self, name: str, args: dict[str, Any]) -> None:
         faults: dict[str, Callable[..., None]] = {

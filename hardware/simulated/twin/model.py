@@ -118,8 +118,6 @@ class Card:
         self._order = count()
         self._last_change = -1
 
-    # --- time ---------------------------------------------------------------------------------------
-
     def advance(self, ticks: int) -> None:
         """Process everything up to a tick, this one included."""
         while self._events and self._events[0][0] <= ticks:
@@ -154,8 +152,6 @@ class Card:
             self.words[1].append(self._word)
             for detect in self.change_detectors:
                 detect(before, self._word)
-
-    # --- pins ---------------------------------------------------------------------------------------
 
     def resolve(self, net: str) -> str:
         """Return the pin of a net: a line, a PFI terminal, or a counter by its output's present pin."""
@@ -267,8 +263,6 @@ class Card:
         """Return the names under which wires and watchers may be at a pin."""
         return [pin, *(f"ctr{n}" for n, out in enumerate(self.counter_pins) if out == pin)]
 
-    # --- resources ----------------------------------------------------------------------------------
-
     def reserve(self, owner: object, resources: Iterable[tuple[str, int]]) -> None:
         """Take resources, each with the error that says it is taken; all of them or none."""
         wanted = list(resources)
@@ -280,8 +274,6 @@ class Card:
     def release(self, owner: object) -> None:
         """Give back all that an owner holds."""
         self.owners = {resource: other for resource, other in self.owners.items() if other is not owner}
-
-    # --- watchdog -----------------------------------------------------------------------------------
 
     def expire(self, states: dict[str, bool | None]) -> None:
         """Put lines into their safe states and keep them there; None keeps the level that is."""

@@ -82,8 +82,6 @@ class Service:
         self._next_id = secrets.randbits(15) << 16 | 1  # sessions of a server that was here before are not ours
         self._services = pb.DESCRIPTOR.services_by_name["NiDAQmx"]
 
-    # --- the frame of a call ------------------------------------------------------------------------
-
     def now_ticks(self) -> int:
         """Return the card's tick at the host's present time."""
         return self.card.clock.ticks(self.clock.now_s())
@@ -164,8 +162,6 @@ class Service:
             self._fail_if_asked("")
         return True
 
-    # --- sessions -----------------------------------------------------------------------------------
-
     def task(self, session: Session) -> Task:
         """Return a session's task; raise if there is none."""
         if (task := self.tasks.get(session.id)) is None:
@@ -214,8 +210,6 @@ class Service:
         """Raise if the card has another name."""
         if name.strip("/").lower() != self.card.device.lower():
             raise CardError(Code.NO_SUCH_DEVICE, f"Device identifier is invalid: {name}")
-
-    # --- events -------------------------------------------------------------------------------------
 
     def _stream(self, name: str) -> Callable[..., Iterator[Message]]:
         """Return the handler of an event's registration: an answer for each event, until it is cancelled."""

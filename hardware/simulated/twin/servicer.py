@@ -103,8 +103,6 @@ class Servicer(Service):
             raise CardError(Code.WAIT_NOT_DONE, "Wait until done did not indicate that the task was done in time")
         return pb.WaitUntilTaskDoneResponse()
 
-    # --- channels -----------------------------------------------------------------------------------
-
     @serves("CreateDIChan")
     def create_di_chan(self, request: pb.CreateDIChanRequest) -> Message:
         """Add digital inputs."""
@@ -179,8 +177,6 @@ class Servicer(Service):
             engine.names.append(name + (str(i) if len(names) > 1 else "") if name else physical)
         return pb.CreateAIVoltageChanResponse()
 
-    # --- timing and triggers ------------------------------------------------------------------------
-
     @serves("CfgChangeDetectionTiming")
     def cfg_change_detection_timing(self, request: pb.CfgChangeDetectionTimingRequest) -> Message:
         """Sample on changes."""
@@ -235,8 +231,6 @@ class Servicer(Service):
         self.task(request.task).require_stopped()
         self.engine_of(request.task, PulseOutput).trigger = None
         return pb.DisableStartTrigResponse()
-
-    # --- reads --------------------------------------------------------------------------------------
 
     def _wait_for(self, session: Session, kind: type[InputEngine], wanted: int, timeout_s: float) -> tuple[Task, int]:
         """Wait for samples; return how many there are, at most those wanted."""
@@ -365,8 +359,6 @@ class Servicer(Service):
         if isinstance(task.engine, CounterInput) and not task.running:
             self._start(task)
 
-    # --- writes -------------------------------------------------------------------------------------
-
     def _write(self, request: Message, levels: Sequence[tuple[str, bool]]) -> None:
         task = self.task(request.task)
         engine = self.engine_of(request.task, DigitalOutput)
@@ -425,8 +417,6 @@ class Servicer(Service):
         self.engine_of(request.task, PulseOutput)
         raise CardError(Code.TIMED_OUT, "The specified operation did not complete before the timeout")
 
-    # --- watchdog -----------------------------------------------------------------------------------
-
     @serves("CreateWatchdogTimerTaskEx")
     def create_watchdog_timer_task_ex(self, request: pb.CreateWatchdogTimerTaskExRequest) -> Message:
         """Open a session of the watchdog."""
@@ -465,8 +455,6 @@ class Servicer(Service):
             raise CardError(Code.NOT_A_WATCHDOG, "The task is not a watchdog timer task")
         return engine
 
-    # --- device -------------------------------------------------------------------------------------
-
     @serves("SelfTestDevice")
     def self_test_device(self, request: pb.SelfTestDeviceRequest) -> Message:
         """Pass."""
@@ -492,8 +480,6 @@ class Servicer(Service):
         """Name an error."""
         known = {int(code): code.name.replace("_", " ").lower() for code in Code}
         return pb.GetErrorStringResponse(error_string=known.get(request.error_code, f"error {request.error_code}"))
-
-    # --- events -------------------------------------------------------------------------------------
 
     @serves("UnregisterSignalEvent")
     def unregister_signal_event(self, request: pb.UnregisterSignalEventRequest) -> Message:

@@ -208,9 +208,6 @@ def _licks(log: SessionLog) -> pd.DataFrame:
     return table.sort_values("timestamps", kind="stable", ignore_index=True)
 
 
-# --- what was on the screen -------------------------------------------------------------------------
-
-
 def _presentations(log: SessionLog, folds: Folds, *, delay_s: float) -> tuple[dict[str, pd.DataFrame], int]:
     flips = log.flips
     rows = folds.presentations.table()

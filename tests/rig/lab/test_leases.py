@@ -39,9 +39,6 @@ def run(one: Lab, session_id: str, *, day: str = DAY, **settings: object) -> Non
         pass
 
 
-# --- held ---------------------------------------------------------------------------------------
-
-
 def test_a_mouse_is_on_one_rig_and_the_others_are_told_where(rigs: list[Lab]) -> None:
     one, two = rigs
     with one.lease("M1", rig="rig-1", session_id=uuid(1), day=DAY):
@@ -96,9 +93,6 @@ def test_a_lease_that_somebody_removed_is_reported_and_the_session_goes_on(rigs:
     assert told[0].startswith("the lease of M1 is lost: rig-7 (bo on rig-1) since 20")
     assert lease.trouble == told[0]
     assert [row.holder for row in two.leases()] == ["bo"]  # letting go takes nobody else's
-
-
-# --- one session a day --------------------------------------------------------------------------
 
 
 def test_a_second_session_on_one_day_is_refused_on_whatever_rig(rigs: list[Lab]) -> None:
@@ -164,9 +158,6 @@ def test_the_very_same_session_may_ask_twice(rigs: list[Lab]) -> None:
     assert len(rigs[0].rows(Start)) == 1
 
 
-# --- parts --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("recovered", [False, True])
 def test_a_session_that_crashed_goes_on_as_its_second_and_third_part(rigs: list[Lab], recovered: bool) -> None:
     one, two = rigs
@@ -207,9 +198,6 @@ def test_a_second_part_that_ended_by_itself_is_the_last(rigs: list[Lab]) -> None
     one.record(session(uuid(2), session_id=uuid(1), log_started_at=f"{DAY}T10:00:00Z"))
     with pytest.raises(StartRefused, match="did not crash"):
         run(one, uuid(3), part_of=uuid(1))
-
-
-# --- at once, and killed ------------------------------------------------------------------------
 
 
 def test_of_200_starts_at_once_exactly_one_wins(lab_url: str, tmp_path: Path, tell: Tell) -> None:

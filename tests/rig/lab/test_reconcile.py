@@ -49,9 +49,6 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-# --- both ways ----------------------------------------------------------------------------------
-
-
 def test_what_one_rig_recorded_the_other_has_after_both_have_reconciled(rigs: list[Lab]) -> None:
     one, two = rigs
     recorded = one.record(weight(21.3))
@@ -201,9 +198,6 @@ def test_with_a_server_all_come_to_hold_all_too(server: Cluster) -> None:
     tried()
 
 
-# --- killed -------------------------------------------------------------------------------------
-
-
 def test_water_is_there_exactly_once_whenever_its_rig_is_killed(lab_url: str, tmp_path: Path, tell: Tell) -> None:
     rng = np.random.default_rng(7)
     said: list[object] = []
@@ -232,9 +226,6 @@ def test_water_is_there_exactly_once_whenever_its_rig_is_killed(lab_url: str, tm
         f"{engine}: killed after {killed} of {N_SESSIONS} waters, "
         f"each recorded twice a run: {len(water)} rows, {sum(row.volume_ml for row in water):.3f} mL"
     )
-
-
-# --- stopped ------------------------------------------------------------------------------------
 
 
 def test_a_laboratory_that_stops_in_mid_session_loses_nothing(

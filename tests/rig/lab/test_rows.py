@@ -130,9 +130,6 @@ def test_a_session_says_all_that_decisions_rest_on() -> None:
     assert session(uuid(1)).facts == SessionFacts(**{name: getattr(session(uuid(1)), name) for name in fields})
 
 
-# --- once ---------------------------------------------------------------------------------------
-
-
 def test_what_there_can_be_one_of_is_there_once_however_often_it_is_recorded(opened: Lab) -> None:
     once = [fact for fact in EVERY_KIND if fact.said_once() is not None]
     assert {fact.table for fact in once} == {"mice", "water", "starts", "sessions", "containers", "planes"}
@@ -169,9 +166,6 @@ def test_water_by_hand_is_there_as_often_as_it_was_given(opened: Lab) -> None:
     for _ in range(3):
         opened.record(Water(mouse="M1", day=DAY, kind=WaterKind.SUPPLEMENT, volume_ml=0.2))
     assert len(opened.rows(Water)) == 3
-
-
-# --- corrections --------------------------------------------------------------------------------
 
 
 def test_a_correction_stands_in_its_rows_place_and_both_are_kept(opened: Lab) -> None:
@@ -245,9 +239,6 @@ def test_a_correction_that_makes_no_sense_is_refused(opened: Lab) -> None:
     assert opened.rows(Weight) == [row]
 
 
-# --- nothing that makes no sense ----------------------------------------------------------------
-
-
 NONSENSE: list[tuple[Fact, str]] = [
     (session(uuid(1), n_hit="21"), "Expected `int`, got `str`"),
     (weight(math.nan), "weight_g"),
@@ -301,9 +292,6 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         lab(f"sqlite:///{tmp_path}/vision.sqlite", tmp_path)
 
 
-# --- what the databases themselves refuse --------------------------------------------------------
-
-
 def test_the_database_refuses_to_change_or_delete_a_fact_of_any_kind(store: Store) -> None:
     rows = [complete(fact) for fact in EVERY_KIND]
     store.insert(rows)
@@ -339,9 +327,6 @@ def test_a_row_that_somebody_changed_all_the_same_is_not_believed(empty_url: str
             connection.exec_driver_sql("UPDATE weights SET weight_g = 23.1")
         with pytest.raises(LabError, match="not what was recorded at 2026-03-02T08:00:00Z by ana: somebody changed it"):
             store.find(Weight)
-
-
-# --- tables -------------------------------------------------------------------------------------
 
 
 def test_the_steps_make_of_an_empty_database_what_the_program_expects(empty_url: str) -> None:
@@ -409,9 +394,6 @@ def test_a_database_of_a_newer_program_is_refused(empty_url: str) -> None:
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
         with pytest.raises(LabError, match=r"newer program .its tables are 9999, this program knows 0002.: update"):
             migrate(store)
-
-
-# --- sessions and days --------------------------------------------------------------------------
 
 
 def test_sessions_come_in_the_order_in_which_they_began_with_parts_as_one(opened: Lab) -> None:
