@@ -35,9 +35,11 @@ NETWORK_PACKAGES := iproute2 nftables
 DEMO_DIR := demo-sessions
 DEMO := --mouse demo --stage OPHYS_1_images_A --rig simulated_imaging --simulated-mouse perfect --fast --seed 1
 
-LONG_GROUPS := twin screens others
+# How nicely each group of long tests runs, and its name: the last one reckons most of the time, and mustn't be in the
+# way of those that run in real time.
+LONG_GROUPS := '0 twin' '0 screens' '10 others'
 # A group's tests one after the other; what they say is told when they are over, as a whole.
-ONE_GROUP = 'told=$$($(BIN)/pytest -m "long(group=\"{}\")" --timeout 3000 --durations 20 2>&1) || code=$$?; echo "$$told"; exit $${code:-0}'
+ONE_GROUP = 'told=$$(nice -n $$1 $(BIN)/pytest -m "long(group=\"$$2\")" --timeout 3000 --durations 20 2>&1) || code=$$?; echo "$$told"; exit $${code:-0}'
 
 .PHONY: help venv demo lint test soak peers peers-test figures clean virtual-display postgresql network-tools
 
@@ -63,7 +65,7 @@ test: lint virtual-display postgresql network-tools ## Run lint, then every test
 
 soak: $(DEV) virtual-display postgresql network-tools ## Run the slow tests, the long sessions and thousands of random ones.
 	$(BIN)/pytest -m slow --timeout 3000  # one after the other: some are about milliseconds
-	printf '%s\n' $(LONG_GROUPS) | xargs -P 3 -I '{}' sh -c $(ONE_GROUP)  # side by side: they mostly wait
+	printf '%s\n' $(LONG_GROUPS) | xargs -P 3 -L 1 sh -c $(ONE_GROUP) soak  # side by side: they mostly wait
 	RIG_HYPOTHESIS=soak $(BIN)/pytest -n 2 tests/properties --timeout 3000
 
 peers: $(NPC) $(ALLEN) ## Make environments of their own for other people's readers of our files.
