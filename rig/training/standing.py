@@ -270,7 +270,10 @@ def _earlier_parts(lab: Lab, log: SessionLog, *, archive: Archive) -> list[Sessi
 
 
 def _refuse_other_decision(lab: Lab, now: Standing, rows: Collection[Session]) -> None:
-    """Refuse where the last decision on record is not the one that follows, though nothing came in between."""
+    """Refuse where the last decision on record is not the one that follows, though nothing came in between.
+
+    What it came to and from which figures counts, not the words: a program that is renewed may say it better.
+    """
     recorded = [row for row in lab.decisions(now.mouse.name) if row.after_session == now.decision.after]
     if not recorded:
         return
@@ -278,9 +281,22 @@ def _refuse_other_decision(lab: Lab, now: Standing, rows: Collection[Session]) -
     came_later = any(row.recorded_at > last.recorded_at for row in rows)
     if came_later or last.curriculum != str(due.curriculum) or last.decision.get("placement") != due.placement:
         return  # another curriculum, an operator's word or a row that was corrected: it is decided anew
-    if last.stage != due.stage or last.sentence != due.sentence:
+    if last.stage != due.stage or _came_to(decisions_on_record(lab, now.mouse.name)[due.after]) != _came_to(due):
         raise NoDecision(
             f"{now.mouse.name} keeps its stage: on {last.day} it was decided: {last.sentence}; from the same sessions "
             f"it now follows: {due.sentence}. Find out what changed, then place the mouse: "
             f"rig mouse place {now.mouse.name} {due.stage} --why REASON"
         )
+
+
+def _came_to(decision: Decision) -> tuple[object, ...]:
+    """Return all of a decision but its words."""
+    tried = [
+        (
+            each.dest,
+            each.taken,
+            [(it.values, it.session_ids) for judged in (*each.when, *each.unless) for it in judged.figures],
+        )
+        for each in decision.evidence
+    ]
+    return decision.stage, decision.from_stage, decision.move, tried, [each.session_id for each in decision.left_out]

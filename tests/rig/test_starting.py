@@ -245,6 +245,24 @@ def test_a_bad_history_or_weight_is_refused_with_a_sentence_and_the_mouse_keeps_
     assert there.lab.leases() == []
 
 
+def test_a_decision_in_other_words_stands_and_one_from_other_figures_stops_the_mouse(there: Laboratory) -> None:
+    there.start()
+    (was,) = there.lab.decisions("M1")[1:]
+    words = "climbs: a complete session"
+    there.lab.correct(was, why="by an older program", sentence=words, decision=was.decision | {"sentence": words})
+
+    assert later(there).start().before.sentence == was.sentence
+
+    last = there.lab.decisions("M1")[-1]
+    (tried, *rest) = last.decision["evidence"]
+    (judged, *others) = tried["when"]
+    changed = judged | {"figures": [judged["figures"][0] | {"values": [4.0, 4.0, 4.0]}]}
+    evidence = [tried | {"when": [changed, *others]}, *rest]
+    there.lab.correct(last, why="by mistake", decision=last.decision | {"evidence": evidence})
+    with pytest.raises(NoDecision, match=r"on 2026-01-06 it was decided: .* from the same sessions it now follows: "):
+        later(there).start()
+
+
 def test_a_wrong_stage_is_mended_by_a_placement_with_its_reason(there: Laboratory) -> None:
     first = there.start().session
     later(there)
