@@ -5,6 +5,8 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
+# Tests start some hundred Pythons, which needn't compile the program each time.
+unexport PYTHONDONTWRITEBYTECODE
 .DELETE_ON_ERROR:
 
 VENV := .venv

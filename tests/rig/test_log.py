@@ -13,7 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware import events as device_events
@@ -98,6 +98,7 @@ def test_every_event_of_a_device_is_a_diagnostic() -> None:
 
 @pytest.mark.parametrize("event", sorted(DEFINED, key=lambda event: event.__name__))
 def test_an_event_comes_out_of_its_line_as_it_went_in(event: type[msgspec.Struct]) -> None:
+    @settings(max_examples=settings().max_examples // 4)  # of each of some fifty events
     @given(flip=st.integers(0, 2**32 - 1), refresh=st.integers(0, 2**32 - 1), value=values_of(event))
     def comes_out(flip: int, refresh: int, value: Any) -> None:
         entry = Entry(flip, refresh, value)
