@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import psutil
+from hardware.priority import raise_priority
 
 SWITCH_INTERVAL_S = 0.0005
 """How long another thread may hold the interpreter before the loop gets it back; Python's default is 5 ms."""
-NICE = -10
 
 
 @contextlib.contextmanager
@@ -25,7 +24,7 @@ def real_time() -> Iterator[None]:
     gc.freeze()
     gc.disable()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    restore = _raise_priority()
+    restore = raise_priority()
     try:
         yield
     finally:
@@ -34,17 +33,3 @@ def real_time() -> Iterator[None]:
         gc.unfreeze()
         if was_enabled:
             gc.enable()
-
-
-def _raise_priority() -> Callable[[], None]:
-    """Raise this process's priority if the system grants it; return what puts it back."""
-    process = psutil.Process()
-    before = process.nice()
-
-    def restore() -> None:
-        with contextlib.suppress(psutil.AccessDenied):
-            process.nice(before)
-
-    with contextlib.suppress(psutil.AccessDenied):
-        process.nice(getattr(psutil, "HIGH_PRIORITY_CLASS", NICE))  # that name is there on Windows only
-    return restore

@@ -1,4 +1,7 @@
-"""The twin's process: serves one card on loopback until its standard input ends."""
+"""The twin's process: serves one card on loopback until its standard input ends.
+
+Where its time is the world's it is of high priority: a real card doesn't wait for a processor that others use.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from concurrent import futures
 
 import grpc
 
+from hardware.priority import raise_priority
 from hardware.simulated.twin.desk import new_desk
 
 WORKERS = 128
@@ -18,6 +22,8 @@ WORKERS = 128
 def main(argv: list[str]) -> int:
     """Serve; the options come as JSON, the port goes to standard output."""
     options = json.loads(argv[1])
+    if not options["stepped"]:
+        raise_priority()  # before any thread is begun
     servicer, desk = new_desk(options)
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=WORKERS), options=(("grpc.so_reuseport", 0),))
     server.add_generic_rpc_handlers(tuple(servicer.handlers() + desk.handlers()))
