@@ -47,7 +47,7 @@ def run_plan(plan: SessionPlan, *, runtime_dir: Path, observer: Observer | None 
         with (
             _signals(commands.put, plan.who),
             contextlib.closing(LogWriter(plan.folder)) as writer,
-            real_time(),
+            real_time(urgent=False),
             assembled(
                 plan,
                 log=writer,

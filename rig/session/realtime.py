@@ -14,21 +14,27 @@ SWITCH_INTERVAL_S = 0.0005
 
 
 @contextlib.contextmanager
-def real_time() -> Iterator[None]:
+def real_time(*, urgent: bool = True) -> Iterator[None]:
     """Freeze and stop the garbage collector, shorten the switch interval, raise the priority.
 
     A priority that the system does not grant is left as it is.
+
+    Parameters
+    ----------
+    urgent
+        False leaves the priority: a session in simulated time is not to be in the way of one with a mouse.
     """
     interval_s, was_enabled = sys.getswitchinterval(), gc.isenabled()
     gc.collect()
     gc.freeze()
     gc.disable()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    restore = raise_priority()
+    restore = raise_priority() if urgent else None
     try:
         yield
     finally:
-        restore()
+        if restore is not None:
+            restore()
         sys.setswitchinterval(interval_s)
         gc.unfreeze()
         if was_enabled:

@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from hardware.simulated.mice import MouseKind
@@ -60,3 +61,13 @@ def test_a_session_in_real_time_is_replayed_to_the_same_bytes_and_tables(
         f"\n  {name}, {minutes:g} min in real time: step p50 {steps_us[0]:.0f} us, p99 {steps_us[1]:.0f} us, "
         f"p99.9 {steps_us[2]:.0f} us; {int((flips['n_missed'] > 0).sum())} late of {len(flips)} flips"
     )
+
+
+def test_a_session_in_simulated_time_is_not_in_the_way_of_one_with_a_mouse() -> None:
+    process = psutil.Process()
+    before = process.nice()
+    with real_time(urgent=False):
+        assert process.nice() == before
+    with real_time():
+        assert process.nice() <= before  # raised, if this user may
+    assert process.nice() == before
