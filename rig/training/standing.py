@@ -281,7 +281,7 @@ def _refuse_other_decision(lab: Lab, now: Standing, rows: Collection[Session]) -
     came_later = any(row.recorded_at > last.recorded_at for row in rows)
     if came_later or last.curriculum != str(due.curriculum) or last.decision.get("placement") != due.placement:
         return  # another curriculum, an operator's word or a row that was corrected: it is decided anew
-    if last.stage != due.stage or _came_to(decisions_on_record(lab, now.mouse.name)[due.after]) != _came_to(due):
+    if last.stage != due.stage or _came_to(msgspec.convert(last.decision, Decision)) != _came_to(due):
         raise NoDecision(
             f"{now.mouse.name} keeps its stage: on {last.day} it was decided: {last.sentence}; from the same sessions "
             f"it now follows: {due.sentence}. Find out what changed, then place the mouse: "
